@@ -1,0 +1,670 @@
+//! Keeps one device alive on a thread of its own, and knows nothing of what the device is.
+//!
+//! Recovery ladder: ask again on the same handle, then close and reopen with growing pauses; a fault
+//! is reported only after three misses in a row and never during the grace of the start. A driver
+//! that panics is replaced; one that hangs is reported by a second thread and left behind until it
+//! returns. Every command that was accepted completes exactly once, whatever happens.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::clock;
+use crate::driver::{Cancel, Completion, Context, Driver};
+use crate::fault::{Action, Fault};
+use crate::status::{Capabilities, DeviceState, Status};
+
+/// Commands that may wait behind the running one. Chosen: a visit asks one thing at a time.
+const INBOX_LIMIT: usize = 8;
+/// How long dropping the handle waits for the thread; a hung driver is left behind.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
+/// Longest wait of a thread that has nothing to wait for.
+const IDLE_LIMIT: Duration = Duration::from_mins(1);
+/// Time allowed to `open` and `status` before the hang margin begins.
+const CALL_LIMIT: Duration = Duration::from_secs(15);
+
+static NEXT_COMMAND: AtomicU64 = AtomicU64::new(1);
+
+/// Names one command; unique over all devices of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CommandId(u64);
+
+/// What a device thread reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceEvent<E> {
+    /// The device was opened, for the first time or again.
+    Opened {
+        /// What it is.
+        capabilities: Capabilities,
+    },
+    /// Its status changed.
+    Status(Status),
+    /// A running command reports.
+    Command {
+        /// The command.
+        id: CommandId,
+        /// What it reports.
+        event: E,
+    },
+    /// A command ended; nothing more comes from it.
+    Completed {
+        /// The command.
+        id: CommandId,
+        /// How it ended.
+        completion: Completion,
+    },
+}
+
+/// Why a command was not accepted. Nothing was done and no completion will come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Busy {
+    /// Too many commands wait already.
+    #[error("the inbox of the device is full")]
+    Full,
+    /// The driver hangs; the next change of status tells when it is back.
+    #[error("the driver hangs")]
+    Hung,
+    /// The device thread has ended.
+    #[error("the device is stopped")]
+    Stopped,
+}
+
+impl Busy {
+    /// Stable problem code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Full => "device.busy",
+            Self::Hung => "device.driver-hung",
+            Self::Stopped => "device.stopped",
+        }
+    }
+}
+
+/// How the supervisor paces itself.
+#[derive(Clone, Copy, Debug)]
+struct Timing {
+    grace: Duration,
+    misses_before_gone: u32,
+    pause_min: Duration,
+    pause_max: Duration,
+    call_limit: Duration,
+    hang_margin: Duration,
+}
+
+impl Default for Timing {
+    /// The values of `design.md` §4 (chosen there).
+    fn default() -> Self {
+        Self {
+            grace: Duration::from_secs(5),
+            misses_before_gone: 3,
+            pause_min: Duration::from_millis(500),
+            pause_max: Duration::from_secs(10),
+            call_limit: CALL_LIMIT,
+            hang_margin: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Timing {
+    fn pause(&self, misses: u32) -> Duration {
+        let doublings = misses.saturating_sub(2).min(16);
+        self.pause_min
+            .saturating_mul(1 << doublings)
+            .min(self.pause_max)
+    }
+}
+
+/// Starts the thread of one device. `make` makes its driver, again after a crash. `emit` is called
+/// from that thread and must not block.
+///
+/// # Panics
+/// When the machine cannot start a thread, which happens at start-up or not at all.
+pub fn spawn<D: Driver>(
+    id: String,
+    make: impl Fn() -> D + Send + 'static,
+    emit: impl Fn(DeviceEvent<D::Event>) + Send + 'static,
+) -> DeviceHandle<D::Command> {
+    spawn_with(id, make, emit, Timing::default())
+}
+
+fn spawn_with<D: Driver>(
+    id: String,
+    make: impl Fn() -> D + Send + 'static,
+    emit: impl Fn(DeviceEvent<D::Event>) + Send + 'static,
+    timing: Timing,
+) -> DeviceHandle<D::Command> {
+    let (sender, inbox) = sync_channel(INBOX_LIMIT);
+    let control = Arc::new(Control::default());
+    let outlet = Arc::new(Outlet::new(Box::new(emit)));
+    let handle = DeviceHandle {
+        id: id.clone(),
+        inbox: sender,
+        control: Arc::clone(&control),
+    };
+    let monitor_control = Arc::clone(&control);
+    let monitor_outlet = Arc::clone(&outlet);
+    start_thread(format!("watch-{id}"), move || {
+        monitor(&monitor_control, &monitor_outlet);
+    });
+    start_thread(format!("device-{id}"), move || {
+        // Made first and dropped last, so that it tells the end even of a panicking thread.
+        let _end = TellEnd(Arc::clone(&control));
+        Runner::new(id, make, inbox, control, outlet, timing).run();
+    });
+    handle
+}
+
+fn start_thread(name: String, body: impl FnOnce() + Send + 'static) {
+    let thread = thread::Builder::new().name(name).spawn(body);
+    // The handle is not joined: its end is told through `Control`, with a limit.
+    drop(thread.expect("the machine can start a thread for each configured device"));
+}
+
+/// The way to one device thread. Dropping it stops the thread.
+pub struct DeviceHandle<C> {
+    id: String,
+    inbox: SyncSender<Message<C>>,
+    control: Arc<Control>,
+}
+
+impl<C> DeviceHandle<C> {
+    /// The device's name in the configuration.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Puts a command into the device's inbox. It ends after `limit` at the latest, counted from
+    /// now, and completes exactly once.
+    ///
+    /// # Errors
+    /// [`Busy`]: it was not accepted.
+    pub fn command(&self, command: C, limit: Duration) -> Result<CommandId, Busy> {
+        if self.control.is_hung.load(Ordering::SeqCst) {
+            return Err(Busy::Hung);
+        }
+        let id = CommandId(NEXT_COMMAND.fetch_add(1, Ordering::Relaxed));
+        let cancel = Cancel::default();
+        let pending = Pending {
+            id,
+            command,
+            deadline: clock::now() + limit,
+            cancel: cancel.clone(),
+        };
+        // Held over the sending, so that the thread's last look at the inbox misses nothing.
+        let mut outstanding = lock(&self.control.outstanding);
+        if outstanding.is_closed {
+            return Err(Busy::Stopped);
+        }
+        match self.inbox.try_send(Message::Command(pending)) {
+            Ok(()) => {
+                outstanding.commands.insert(id, cancel);
+                Ok(id)
+            }
+            Err(TrySendError::Full(_)) => Err(Busy::Full),
+            Err(TrySendError::Disconnected(_)) => Err(Busy::Stopped),
+        }
+    }
+
+    /// Asks a command to end early. Harmless when it has ended already.
+    pub fn cancel(&self, id: CommandId) {
+        if let Some(cancel) = lock(&self.control.outstanding).commands.get(&id) {
+            cancel.cancel();
+        }
+    }
+
+    /// Stops the device thread and waits for it, one second at most. Waiting and running commands
+    /// complete as canceled.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl<C> Drop for DeviceHandle<C> {
+    fn drop(&mut self) {
+        self.control.stop();
+        // A full inbox is no loss: the thread looks at the flag after each message.
+        drop(self.inbox.try_send(Message::Stop));
+        self.control.wait_for_end(STOP_LIMIT);
+    }
+}
+
+impl<C> fmt::Debug for DeviceHandle<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceHandle")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+enum Message<C> {
+    Command(Pending<C>),
+    Stop,
+}
+
+struct Pending<C> {
+    id: CommandId,
+    command: C,
+    deadline: Instant,
+    cancel: Cancel,
+}
+
+/// What the handle, the device thread and the monitor share.
+#[derive(Default)]
+struct Control {
+    is_stopping: AtomicBool,
+    is_hung: AtomicBool,
+    outstanding: Mutex<Outstanding>,
+    watch: Mutex<Watch>,
+    changed: Condvar,
+}
+
+/// Commands that have not completed; whoever takes an id out reports its completion.
+#[derive(Default)]
+struct Outstanding {
+    commands: HashMap<CommandId, Cancel>,
+    is_closed: bool,
+}
+
+/// The driver call that is being watched.
+#[derive(Default)]
+struct Watch {
+    limit: Option<Instant>,
+    command: Option<CommandId>,
+    has_ended: bool,
+}
+
+impl Control {
+    fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::SeqCst)
+    }
+
+    fn stop(&self) {
+        self.is_stopping.store(true, Ordering::SeqCst);
+        for cancel in lock(&self.outstanding).commands.values() {
+            cancel.cancel();
+        }
+        drop(lock(&self.watch));
+        self.changed.notify_all();
+    }
+
+    fn wait_for_end(&self, limit: Duration) {
+        let watch = lock(&self.watch);
+        drop(
+            self.changed
+                .wait_timeout_while(watch, limit, |watch| !watch.has_ended),
+        );
+    }
+
+    fn begin_watch(&self, limit: Instant, command: Option<CommandId>) {
+        let mut watch = lock(&self.watch);
+        watch.limit = Some(limit);
+        watch.command = command;
+        self.changed.notify_all();
+    }
+
+    /// Ends the watch; true when the call had been reported as hanging.
+    fn end_watch(&self) -> bool {
+        let mut watch = lock(&self.watch);
+        watch.limit = None;
+        watch.command = None;
+        self.is_hung.swap(false, Ordering::SeqCst)
+    }
+}
+
+struct TellEnd(Arc<Control>);
+
+impl Drop for TellEnd {
+    fn drop(&mut self) {
+        lock(&self.0.watch).has_ended = true;
+        self.0.changed.notify_all();
+    }
+}
+
+type Emit<E> = Box<dyn Fn(DeviceEvent<E>) + Send>;
+
+/// The one way out for events. The device thread and the monitor both use it, hence the lock.
+/// Locks are taken in the order watch, outlet, outstanding.
+struct Outlet<E>(Mutex<OutletState<E>>);
+
+struct OutletState<E> {
+    emit: Emit<E>,
+    last_status: Option<Status>,
+}
+
+impl<E> Outlet<E> {
+    fn new(emit: Emit<E>) -> Self {
+        Self(Mutex::new(OutletState {
+            emit,
+            last_status: None,
+        }))
+    }
+
+    fn opened(&self, capabilities: Capabilities) {
+        (lock(&self.0).emit)(DeviceEvent::Opened { capabilities });
+    }
+
+    fn status(&self, status: Status) {
+        let mut state = lock(&self.0);
+        if state.last_status.as_ref() != Some(&status) {
+            state.last_status = Some(status.clone());
+            (state.emit)(DeviceEvent::Status(status));
+        }
+    }
+
+    fn command_event(&self, control: &Control, id: CommandId, event: E) {
+        let state = lock(&self.0);
+        let is_outstanding = lock(&control.outstanding).commands.contains_key(&id);
+        // A command that was given up as hanging has completed: it may not speak any more.
+        if is_outstanding {
+            (state.emit)(DeviceEvent::Command { id, event });
+        }
+    }
+
+    fn complete(&self, control: &Control, id: CommandId, completion: Completion) {
+        let state = lock(&self.0);
+        let was_outstanding = lock(&control.outstanding).commands.remove(&id).is_some();
+        if was_outstanding {
+            (state.emit)(DeviceEvent::Completed { id, completion });
+        }
+    }
+}
+
+/// Reports calls of the driver that do not return.
+fn monitor<E>(control: &Control, outlet: &Outlet<E>) {
+    let mut watch = lock(&control.watch);
+    while !control.is_stopping() && !watch.has_ended {
+        let left = match watch.limit {
+            Some(limit) if !control.is_hung.load(Ordering::SeqCst) => {
+                limit.saturating_duration_since(clock::now())
+            }
+            Some(_) | None => IDLE_LIMIT,
+        };
+        if left.is_zero() {
+            control.is_hung.store(true, Ordering::SeqCst);
+            let fault = Fault::new(
+                "device.driver-hung",
+                Action::Maintenance,
+                "a call of the driver does not return",
+            );
+            // The watch stays locked, so that a late return cannot be overtaken by this report.
+            if let Some(id) = watch.command {
+                outlet.complete(control, id, Completion::Failed(fault.clone()));
+            }
+            outlet.status(Status::failed(DeviceState::HardwareError, fault));
+            continue;
+        }
+        watch = match control.changed.wait_timeout(watch, left) {
+            Ok((watch, _)) => watch,
+            Err(poisoned) => poisoned.into_inner().0,
+        };
+    }
+}
+
+enum Link {
+    Closed { retry_at: Instant, fault: Fault },
+    Open { poll_at: Instant },
+}
+
+struct Runner<D: Driver, M> {
+    id: String,
+    make: M,
+    driver: D,
+    inbox: Receiver<Message<D::Command>>,
+    control: Arc<Control>,
+    outlet: Arc<Outlet<D::Event>>,
+    timing: Timing,
+    link: Link,
+    /// Set until the device has been well once.
+    grace_until: Option<Instant>,
+    misses: u32,
+}
+
+impl<D: Driver, M: Fn() -> D> Runner<D, M> {
+    fn new(
+        id: String,
+        make: M,
+        inbox: Receiver<Message<D::Command>>,
+        control: Arc<Control>,
+        outlet: Arc<Outlet<D::Event>>,
+        timing: Timing,
+    ) -> Self {
+        let now = clock::now();
+        Self {
+            id,
+            driver: make(),
+            make,
+            inbox,
+            control,
+            outlet,
+            link: Link::Closed {
+                retry_at: now,
+                fault: Fault::new("device.starting", Action::Reset, "not opened yet"),
+            },
+            grace_until: Some(now + timing.grace),
+            timing,
+            misses: 0,
+        }
+    }
+
+    fn run(mut self) {
+        self.outlet.status(Status::default());
+        while !self.control.is_stopping() {
+            self.keep_link();
+            if self.control.is_stopping() {
+                break;
+            }
+            match self.inbox.recv_timeout(self.time_to_next_turn()) {
+                Ok(Message::Command(pending)) => self.answer(pending),
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+        self.close();
+        self.cancel_waiting();
+    }
+
+    fn cancel_waiting(&self) {
+        lock(&self.control.outstanding).is_closed = true;
+        // Nothing can enter the inbox any more, so this ends.
+        while let Ok(message) = self.inbox.try_recv() {
+            if let Message::Command(pending) = message {
+                self.complete(pending.id, Completion::Canceled);
+            }
+        }
+    }
+
+    fn time_to_next_turn(&self) -> Duration {
+        let turn = match self.link {
+            Link::Open { poll_at } => poll_at,
+            Link::Closed { retry_at, .. } => self
+                .grace_until
+                .filter(|until| *until > clock::now())
+                .map_or(retry_at, |until| until.min(retry_at)),
+        };
+        turn.saturating_duration_since(clock::now()).min(IDLE_LIMIT)
+    }
+
+    fn keep_link(&mut self) {
+        let now = clock::now();
+        if let Link::Closed { retry_at, .. } = self.link
+            && now >= retry_at
+        {
+            self.open();
+        }
+        if let Link::Open { poll_at } = self.link
+            && now >= poll_at
+            && !self.control.is_stopping()
+        {
+            self.poll();
+        }
+        self.report_fault_if_due();
+    }
+
+    fn open(&mut self) {
+        match self.call(self.timing.call_limit, None, Driver::open) {
+            Ok(Ok(capabilities)) => {
+                tracing::info!(device = self.id, model = capabilities.model, "opened");
+                self.link = Link::Open {
+                    poll_at: clock::now(),
+                };
+                self.outlet.opened(capabilities);
+            }
+            Ok(Err(fault)) | Err(fault) => self.miss(fault),
+        }
+    }
+
+    fn poll(&mut self) {
+        match self.call(self.timing.call_limit, None, Driver::status) {
+            Ok(Ok(status)) => {
+                self.misses = 0;
+                self.grace_until = None;
+                self.link = Link::Open {
+                    poll_at: clock::now() + self.driver.poll_interval(),
+                };
+                self.outlet.status(status);
+            }
+            Ok(Err(fault)) => self.miss(fault),
+            Err(fault) => self.reopen_after(fault),
+        }
+    }
+
+    /// One rung up the ladder: the first miss asks again on the same handle, further ones reopen.
+    fn miss(&mut self, fault: Fault) {
+        if self.misses == 0 && matches!(self.link, Link::Open { .. }) {
+            self.misses = 1;
+            self.link = Link::Open {
+                poll_at: clock::now() + self.timing.pause(1),
+            };
+        } else {
+            self.reopen_after(fault);
+        }
+    }
+
+    fn reopen_after(&mut self, fault: Fault) {
+        self.misses = self.misses.saturating_add(1);
+        tracing::warn!(
+            device = self.id,
+            code = fault.code,
+            detail = fault.detail,
+            misses = self.misses,
+            "device missed"
+        );
+        self.close();
+        self.link = Link::Closed {
+            retry_at: clock::now() + self.timing.pause(self.misses),
+            fault,
+        };
+    }
+
+    fn report_fault_if_due(&self) {
+        if let Link::Closed { fault, .. } = &self.link
+            && self.misses >= self.timing.misses_before_gone
+            && self.grace_until.is_none_or(|until| clock::now() >= until)
+        {
+            self.outlet
+                .status(Status::failed(state_for(fault), fault.clone()));
+        }
+    }
+
+    fn close(&mut self) {
+        // A panic while closing is the same as a closed driver: `call` has replaced it.
+        if let Err(fault) = self.call(self.timing.call_limit, None, Driver::close) {
+            tracing::warn!(
+                device = self.id,
+                code = fault.code,
+                "driver crashed while closing"
+            );
+        }
+    }
+
+    fn answer(&mut self, pending: Pending<D::Command>) {
+        let Pending {
+            id,
+            command,
+            deadline,
+            cancel,
+        } = pending;
+        let limit = deadline.saturating_duration_since(clock::now());
+        if cancel.is_canceled() {
+            return self.complete(id, Completion::Canceled);
+        }
+        if limit.is_zero() {
+            return self.complete(id, Completion::TimeOut);
+        }
+        if let Link::Closed { fault, .. } = &self.link {
+            return self.complete(id, Completion::NotReady(fault.clone()));
+        }
+        let outlet = Arc::clone(&self.outlet);
+        let control = Arc::clone(&self.control);
+        let emit = move |event| outlet.command_event(&control, id, event);
+        let context = Context::new(limit, &cancel, &emit);
+        match self.call(limit, Some(id), |driver| driver.execute(command, &context)) {
+            Ok(completion) => {
+                self.complete(id, completion);
+                // What the command did to paper, card or line is worth knowing at once.
+                self.link = Link::Open {
+                    poll_at: clock::now(),
+                };
+            }
+            Err(fault) => {
+                self.complete(id, Completion::Failed(fault.clone()));
+                self.reopen_after(fault);
+            }
+        }
+    }
+
+    fn complete(&self, id: CommandId, completion: Completion) {
+        self.outlet.complete(&self.control, id, completion);
+    }
+
+    /// Calls the driver under watch. `Err`: it panicked and was replaced by a new one, closed.
+    fn call<R>(
+        &mut self,
+        limit: Duration,
+        command: Option<CommandId>,
+        call: impl FnOnce(&mut D) -> R,
+    ) -> Result<R, Fault> {
+        self.control
+            .begin_watch(clock::now() + limit + self.timing.hang_margin, command);
+        let result = catch_unwind(AssertUnwindSafe(|| call(&mut self.driver)));
+        if self.control.end_watch() {
+            tracing::warn!(device = self.id, "the driver returned after hanging");
+        }
+        result.map_err(|panic| {
+            // The message of a panic could quote what was read: it is not logged.
+            drop(panic);
+            let crashed = mem::replace(&mut self.driver, (self.make)());
+            drop(catch_unwind(AssertUnwindSafe(|| drop(crashed))));
+            Fault::new(
+                "device.driver-crashed",
+                Action::Reset,
+                "the driver panicked and was replaced",
+            )
+        })
+    }
+}
+
+/// The device state that a fault of the line or of `open` stands for (`device-protocols.md` §8.5).
+pub fn state_for(fault: &Fault) -> DeviceState {
+    match (fault.code, fault.action) {
+        ("device.not-there" | "device.gone", _) => DeviceState::NoDevice,
+        ("device.silent", _) => DeviceState::PowerOff,
+        (_, Action::Maintenance) => DeviceState::HardwareError,
+        (_, Action::Clear) => DeviceState::UserError,
+        (_, Action::Reset | Action::Configuration | Action::Suspend) => DeviceState::Offline,
+    }
+}
+
+/// A panic under a lock leaves plain values behind, never half an invariant.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;
