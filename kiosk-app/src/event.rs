@@ -1,0 +1,389 @@
+//! Everything that can happen to a visit, and everything a visit can ask for.
+//!
+//! Requests carry a [`Ticket`]; the answer brings it back. A visit that has ended, or moved on,
+//! knows a late answer by its ticket and drops it: nothing of one citizen can reach the next.
+
+use std::sync::Arc;
+
+use kiosk_device::{DeviceClass, Sensitive, Status};
+use kiosk_ui::{Picture, Touch};
+use uuid::Uuid;
+
+use crate::person::Person;
+
+/// Names one request; never reused while the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u64);
+
+/// Which camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lens {
+    /// The camera that looks at the visitor.
+    Face,
+    /// The camera that looks at the document tray.
+    Document,
+}
+
+/// Something happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A finger.
+    Touch(Touch),
+    /// Time has passed; sent at least once a second.
+    Tick,
+    /// A device is in another state than before.
+    Status {
+        /// Its class.
+        class: DeviceClass,
+        /// Its id in the configuration.
+        device: String,
+        /// How it is now.
+        status: Status,
+    },
+    /// The card reader sees a card and is reading it.
+    CardFound(Ticket),
+    /// A card was read.
+    Card(Ticket, Box<Person>),
+    /// Reading failed; the card must be lifted and put down again.
+    CardAgain(Ticket, &'static str),
+    /// The reader ended without a card.
+    CardEnded(Ticket, Ending),
+    /// A code was read.
+    Code(Ticket, Sensitive<String>),
+    /// The scanner ended without a code.
+    CodeEnded(Ticket, Ending),
+    /// A picture from a camera.
+    Frame(Ticket, Frame),
+    /// The camera ended.
+    CameraEnded(Ticket, Ending),
+    /// News from a printer.
+    Print(Ticket, PrintNews),
+    /// The transaction is durable.
+    Committed(Ticket, Commitment),
+    /// The transaction could not be made durable; nothing was accepted.
+    CommitFailed(Ticket, &'static str),
+    /// Answer of the platform to a question.
+    Answer(Ticket, Answer),
+    /// A receipt has come back for a transaction.
+    Settled {
+        /// The transaction.
+        id: Uuid,
+        /// The platform's answer.
+        receipt: Receipt,
+    },
+    /// The pages of a document are ready to be shown.
+    Pages(Ticket, Result<PageSet, &'static str>),
+    /// The line to the platform came or went.
+    Link(bool),
+    /// How many transactions wait.
+    Pending(u32),
+    /// A slip was not printed when the power went; its case is durable.
+    SlipMissed(Commitment),
+}
+
+/// How a device command ended without a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its deadline passed.
+    TimeOut,
+    /// It was canceled by us.
+    Canceled,
+    /// The device failed, by problem code.
+    Failed(&'static str),
+}
+
+/// One picture of a camera.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Scaled for the screen.
+    pub preview: Picture,
+    /// As the camera sent it.
+    pub jpeg: Arc<Sensitive<Vec<u8>>>,
+}
+
+/// News from a printer about one print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrintNews {
+    /// So many pages are out.
+    Progress(u32),
+    /// It has stopped and resumes when somebody has acted (paper, cover, jam).
+    Stopped(&'static str),
+    /// It goes on after a stop.
+    Resumed,
+    /// The paper is out.
+    Presented,
+    /// It failed for good.
+    Failed(&'static str),
+}
+
+/// A durable transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commitment {
+    /// Its id, the idempotency key of every retry.
+    pub id: Uuid,
+    /// The case number on the slip.
+    pub number: String,
+    /// The item it belongs to.
+    pub item: String,
+    /// When it became durable, local time for people.
+    pub time: String,
+    /// First twelve hexadecimal digits of the SHA-256 of the payload.
+    pub digest: String,
+    /// What the QR code on the slip says.
+    pub code: String,
+}
+
+/// The platform's answer to a transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// The platform's own number.
+    pub reference: String,
+    /// `accepted`, `completed` or `rejected`.
+    pub outcome: String,
+    /// A sentence for the citizen; may be empty.
+    pub message: String,
+    /// Until when the result is valid; empty where that has no meaning.
+    pub valid_until: String,
+}
+
+/// A question the platform could answer, with its answer.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Whether the person is known and may use the item.
+    Identity(Result<IdentityAnswer, Unanswered>),
+    /// Whether the face belongs to the person.
+    Face(Result<FaceAnswer, Unanswered>),
+    /// Whether the person may witness.
+    Witness(Result<WitnessAnswer, Unanswered>),
+    /// A sealed document, its seal verified.
+    Credential(Result<Credential, Unanswered>),
+    /// The state of a case.
+    Case(Result<Option<CaseState>, Unanswered>),
+}
+
+/// Why the platform gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// Problem code (`platform.unreachable`, `platform.slow`, `platform.bad-reply`, …).
+    pub code: &'static str,
+    /// The platform's own words for the citizen; may be empty.
+    pub words: String,
+}
+
+/// What the platform knows of a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityAnswer {
+    /// The person is on record.
+    pub is_known: bool,
+    /// Why the item is not for this person; empty when it is.
+    pub refusal: String,
+}
+
+/// Result of a face comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaceAnswer {
+    /// What was found.
+    pub verdict: FaceVerdict,
+    /// The platform's number of this comparison.
+    pub reference: String,
+}
+
+/// What a face comparison found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaceVerdict {
+    /// The same person.
+    Match,
+    /// Another person.
+    Mismatch,
+    /// No face in the picture.
+    NoFace,
+    /// More than one face.
+    SeveralFaces,
+}
+
+/// Whether somebody may witness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WitnessAnswer {
+    /// True when the person may.
+    pub is_authorized: bool,
+    /// The platform's number of this answer.
+    pub reference: String,
+}
+
+/// A sealed document from the platform; only made after its seal was verified.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// Title of the document.
+    pub title: String,
+    /// Number of the document.
+    pub number: String,
+    /// The document.
+    pub pdf: Arc<Sensitive<Vec<u8>>>,
+    /// Who sealed it.
+    pub issuer: String,
+}
+
+/// State of a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaseState {
+    /// `accepted`, `processing`, `completed`, `rejected`, `correction`.
+    pub state: String,
+    /// The platform's words.
+    pub text: String,
+    /// Time of the last change, for people.
+    pub updated: String,
+}
+
+/// Pages of a document as pictures.
+#[derive(Clone, Debug)]
+pub struct PageSet {
+    /// Scaled for the screen.
+    pub pages: Vec<Picture>,
+}
+
+/// Something to do.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Wait for a card.
+    ReadCard(Ticket),
+    /// Wait for a code.
+    Scan(Ticket),
+    /// Stream pictures.
+    Stream(Ticket, Lens),
+    /// End a device command.
+    Cancel(Ticket),
+    /// Ask the platform.
+    Ask(Ticket, Question),
+    /// Make a case durable, then answer `Committed`.
+    Commit(Ticket, Box<Submission>),
+    /// Make a rating durable.
+    Rate(Rating),
+    /// Print a slip for a durable transaction.
+    PrintSlip(Ticket, Box<Slip>),
+    /// Make pictures of a document.
+    Paint(Ticket, Arc<Sensitive<Vec<u8>>>),
+    /// Print a document.
+    PrintPages {
+        /// Names the print.
+        ticket: Ticket,
+        /// The document.
+        credential: Box<Credential>,
+        /// Pages to print.
+        pages: u32,
+    },
+    /// The visit is over and its data is gone: record what was erased.
+    Erased(Erasure),
+}
+
+/// A question for the platform.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// Is the person known, and is the item for this person?
+    Identity {
+        /// Who.
+        person: Box<Person>,
+        /// For which item.
+        item: String,
+    },
+    /// Does the face belong to the person?
+    Face {
+        /// Who.
+        person: Box<Person>,
+        /// The picture.
+        jpeg: Arc<Sensitive<Vec<u8>>>,
+    },
+    /// May this person witness?
+    Witness {
+        /// Who.
+        person: Box<Person>,
+        /// For which item.
+        item: String,
+    },
+    /// Fetch a sealed document.
+    Credential {
+        /// Whose.
+        person: Box<Person>,
+        /// Which item.
+        item: String,
+        /// The visitor's answers.
+        answers: Vec<(String, String)>,
+    },
+    /// What is the state of this case?
+    Case {
+        /// Its number.
+        number: String,
+    },
+}
+
+/// What a citizen hands in.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// Item id.
+    pub item: String,
+    /// Item version.
+    pub item_version: u32,
+    /// For whom.
+    pub principal: Person,
+    /// Who acts, when somebody else does.
+    pub helper: Option<Person>,
+    /// When the principal agreed to be represented, local time; empty when nobody acts for another.
+    pub consent_time: String,
+    /// Answers by field id.
+    pub answers: Vec<(String, Sensitive<String>)>,
+    /// How the person was verified: `face`, `witness`, `evidence` or `none`.
+    pub verified_by: &'static str,
+    /// The platform's number of the verification; may be empty.
+    pub verification: String,
+    /// Pictures.
+    pub pictures: Vec<TakenPicture>,
+    /// True while there was no line.
+    pub is_offline: bool,
+}
+
+/// A picture taken during the visit.
+#[derive(Clone, Debug)]
+pub struct TakenPicture {
+    /// Which document, by id.
+    pub document: String,
+    /// As the camera sent it.
+    pub jpeg: Arc<Sensitive<Vec<u8>>>,
+    /// Scaled for the screen.
+    pub preview: Picture,
+}
+
+/// A rating of a case, one of five levels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rating {
+    /// The case; the document number where no case was made.
+    pub case_number: String,
+    /// The item.
+    pub item: String,
+    /// 5 very satisfied … 1 very dissatisfied.
+    pub level: u8,
+}
+
+/// What a slip says.
+#[derive(Clone, Debug)]
+pub struct Slip {
+    /// The durable transaction it belongs to.
+    pub commitment: Commitment,
+    /// Name of the template in the item package.
+    pub template: String,
+    /// Everything the template shows.
+    pub content: serde_json::Value,
+    /// True for a second copy.
+    pub is_copy: bool,
+}
+
+/// What was erased at the end of a visit; counts, never content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Erasure {
+    /// Identified persons.
+    pub persons: u32,
+    /// Answers.
+    pub answers: u32,
+    /// Pictures.
+    pub pictures: u32,
+    /// Documents.
+    pub documents: u32,
+}

@@ -1,0 +1,465 @@
+//! The terminal's devices: one supervised thread each, commands in, reports out.
+//!
+//! The only file that knows which driver belongs to which word in `kiosk.toml`, and the only one that
+//! turns the types of the device crates into [`Event`]s. Nothing here knows whether the other end of
+//! a port is hardware.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use kiosk_camera as camera;
+use kiosk_device::{
+    CommandId, Completion, ConfigError, DeviceClass, DeviceConfig, DeviceEvent, DeviceHandle,
+    Sensitive, Status, spawn,
+};
+use kiosk_id_card as id_card;
+use kiosk_printer::{escpos, ipp};
+use kiosk_qr_scanner as qr_scanner;
+use kiosk_ui::Picture;
+
+use crate::event::{Credential, Ending, Event, Frame, Lens, PrintNews, Ticket};
+use crate::person::{Person, Sex, Source};
+use crate::runtime::Input;
+
+/// A card is waited for as long as a visit may last; the visit cancels earlier.
+const CARD_LIMIT: Duration = Duration::from_mins(2);
+/// A code likewise.
+const CODE_LIMIT: Duration = Duration::from_mins(2);
+/// A stream of pictures likewise.
+const STREAM_LIMIT: Duration = Duration::from_mins(3);
+/// A slip takes seconds; paper may have to be put in meanwhile.
+const SLIP_LIMIT: Duration = Duration::from_mins(2);
+/// A document may have to wait for somebody to clear a jam.
+const PAGES_LIMIT: Duration = Duration::from_mins(5);
+/// Preview width, and pictures a second: enough to aim a document, cheap for a weak processor.
+const PREVIEW_WIDTH: u32 = 720;
+const PREVIEW_RATE: u32 = 8;
+
+/// What a device thread reports, still in the words of its crate.
+#[derive(Debug)]
+pub enum DeviceReport {
+    /// The card reader.
+    IdCard(DeviceEvent<id_card::Event>),
+    /// The scanner.
+    Scanner(DeviceEvent<qr_scanner::Event>),
+    /// The slip printer.
+    Slip(DeviceEvent<escpos::Event>),
+    /// The page printer.
+    Page(DeviceEvent<ipp::Event>),
+    /// A camera.
+    Camera(DeviceEvent<camera::Event>),
+}
+
+/// All devices of the terminal.
+#[derive(Debug, Default)]
+pub struct Hub {
+    id_card: Option<DeviceHandle<id_card::Command>>,
+    scanner: Option<DeviceHandle<qr_scanner::Command>>,
+    slip: Option<DeviceHandle<escpos::Command>>,
+    page: Option<DeviceHandle<ipp::Command>>,
+    cameras: HashMap<Lens, DeviceHandle<camera::Command>>,
+    running: HashMap<CommandId, Running>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    ticket: Ticket,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Card,
+    Code,
+    Stream(Lens),
+    Slip,
+    Pages,
+}
+
+impl Hub {
+    /// Starts every configured device.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the device and what its configuration should say. A device that is not
+    /// there is no error: it is reported and waited for.
+    pub fn start(devices: &[DeviceConfig], inbox: &SyncSender<Input>) -> Result<Self, ConfigError> {
+        let mut hub = Self::default();
+        for config in devices {
+            hub.start_one(config, inbox)?;
+        }
+        Ok(hub)
+    }
+
+    fn start_one(
+        &mut self,
+        config: &DeviceConfig,
+        inbox: &SyncSender<Input>,
+    ) -> Result<(), ConfigError> {
+        let id = config.id.clone();
+        match config.class {
+            DeviceClass::IdCard => {
+                let make = checked(config, id_card::IdCardReader::new)?;
+                let emit = sender(inbox, &id, DeviceReport::IdCard);
+                self.id_card = Some(spawn(id, make, emit));
+            }
+            DeviceClass::QrScanner => {
+                let make = checked(config, qr_scanner::Scanner::new)?;
+                let emit = sender(inbox, &id, DeviceReport::Scanner);
+                self.scanner = Some(spawn(id, make, emit));
+            }
+            DeviceClass::SlipPrinter => {
+                let make = checked(config, escpos::SlipPrinter::new)?;
+                let emit = sender(inbox, &id, DeviceReport::Slip);
+                self.slip = Some(spawn(id, make, emit));
+            }
+            DeviceClass::PagePrinter => {
+                let make = checked(config, ipp::PagePrinter::new)?;
+                let emit = sender(inbox, &id, DeviceReport::Page);
+                self.page = Some(spawn(id, make, emit));
+            }
+            DeviceClass::Camera => {
+                let make = checked(config, camera::Camera::new)?;
+                let lens = match make().role() {
+                    camera::Role::Document => Lens::Document,
+                    camera::Role::Face => Lens::Face,
+                };
+                let emit = sender(inbox, &id, DeviceReport::Camera);
+                self.cameras.insert(lens, spawn(id, make, emit));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a card. `Err` with a problem code when it cannot even be tried.
+    pub(crate) fn read_card(&mut self, ticket: Ticket) -> Result<(), &'static str> {
+        let reader = self.id_card.as_ref().ok_or("id-card.no-device")?;
+        let id = reader
+            .command(id_card::Command::Read, CARD_LIMIT)
+            .map_err(|busy| busy.code())?;
+        self.running.insert(
+            id,
+            Running {
+                ticket,
+                kind: Kind::Card,
+            },
+        );
+        Ok(())
+    }
+
+    /// Waits for a code.
+    pub(crate) fn scan(&mut self, ticket: Ticket) -> Result<(), &'static str> {
+        let scanner = self.scanner.as_ref().ok_or("qr-scanner.no-device")?;
+        let id = scanner
+            .command(qr_scanner::Command::Scan, CODE_LIMIT)
+            .map_err(|busy| busy.code())?;
+        self.running.insert(
+            id,
+            Running {
+                ticket,
+                kind: Kind::Code,
+            },
+        );
+        Ok(())
+    }
+
+    /// Streams pictures. A terminal with one camera uses it for both purposes.
+    pub(crate) fn stream(&mut self, ticket: Ticket, lens: Lens) -> Result<(), &'static str> {
+        let camera = self
+            .cameras
+            .get(&lens)
+            .or_else(|| self.cameras.values().next())
+            .ok_or("camera.no-device")?;
+        let command = camera::Command::Stream {
+            preview_width: PREVIEW_WIDTH,
+            frames_per_second: PREVIEW_RATE,
+        };
+        let id = camera
+            .command(command, STREAM_LIMIT)
+            .map_err(|busy| busy.code())?;
+        self.running.insert(
+            id,
+            Running {
+                ticket,
+                kind: Kind::Stream(lens),
+            },
+        );
+        Ok(())
+    }
+
+    /// Prints a slip.
+    pub(crate) fn print_slip(
+        &mut self,
+        ticket: Ticket,
+        raster: escpos::SlipRaster,
+    ) -> Result<(), &'static str> {
+        let printer = self.slip.as_ref().ok_or("printer.no-device")?;
+        let id = printer
+            .command(escpos::Command::Print(raster), SLIP_LIMIT)
+            .map_err(|busy| busy.code())?;
+        self.running.insert(
+            id,
+            Running {
+                ticket,
+                kind: Kind::Slip,
+            },
+        );
+        Ok(())
+    }
+
+    /// Prints the pages of a document.
+    pub(crate) fn print_pages(
+        &mut self,
+        ticket: Ticket,
+        credential: &Credential,
+        pages: u32,
+    ) -> Result<(), &'static str> {
+        let printer = self.page.as_ref().ok_or("printer.no-device")?;
+        let document = ipp::PageDocument {
+            pdf: Arc::clone(&credential.pdf),
+            pages,
+            first_page: 1,
+        };
+        let id = printer
+            .command(ipp::Command::Print(document), PAGES_LIMIT)
+            .map_err(|busy| busy.code())?;
+        self.running.insert(
+            id,
+            Running {
+                ticket,
+                kind: Kind::Pages,
+            },
+        );
+        Ok(())
+    }
+
+    /// Ends the command of a ticket, if it still runs.
+    pub(crate) fn cancel(&mut self, ticket: Ticket) {
+        for (id, running) in &self.running {
+            if running.ticket == ticket {
+                match running.kind {
+                    Kind::Card => self.id_card.iter().for_each(|device| device.cancel(*id)),
+                    Kind::Code => self.scanner.iter().for_each(|device| device.cancel(*id)),
+                    Kind::Stream(_) => self.cameras.values().for_each(|device| device.cancel(*id)),
+                    Kind::Slip => self.slip.iter().for_each(|device| device.cancel(*id)),
+                    Kind::Pages => self.page.iter().for_each(|device| device.cancel(*id)),
+                }
+            }
+        }
+    }
+
+    /// A report in the words of the visit; `None` where it means nothing to a visit.
+    pub(crate) fn translate(&mut self, device: String, report: DeviceReport) -> Option<Event> {
+        match report {
+            DeviceReport::IdCard(event) => {
+                self.turn(DeviceClass::IdCard, device, event, |ticket, event| {
+                    Some(match event {
+                        id_card::Event::CardFound => Event::CardFound(ticket),
+                        id_card::Event::Card(record) => {
+                            Event::Card(ticket, Box::new(person(&record)))
+                        }
+                        id_card::Event::ReadAgain(fault) => Event::CardAgain(ticket, fault.code),
+                        id_card::Event::CardRemoved => return None,
+                    })
+                })
+            }
+            DeviceReport::Scanner(event) => {
+                self.turn(DeviceClass::QrScanner, device, event, |ticket, event| {
+                    let qr_scanner::Event::Code(code) = event;
+                    Some(Event::Code(ticket, code.text))
+                })
+            }
+            DeviceReport::Slip(event) => {
+                self.turn(DeviceClass::SlipPrinter, device, event, |ticket, event| {
+                    Some(Event::Print(
+                        ticket,
+                        match event {
+                            escpos::Event::Stopped(fault) => PrintNews::Stopped(fault.code),
+                            escpos::Event::Presented => PrintNews::Presented,
+                        },
+                    ))
+                })
+            }
+            DeviceReport::Page(event) => {
+                self.turn(DeviceClass::PagePrinter, device, event, |ticket, event| {
+                    Some(Event::Print(
+                        ticket,
+                        match event {
+                            ipp::Event::Progress {
+                                impressions_completed,
+                            } => PrintNews::Progress(impressions_completed),
+                            ipp::Event::Stopped(fault) => PrintNews::Stopped(fault.code),
+                            ipp::Event::Resumed => PrintNews::Resumed,
+                            ipp::Event::Presented => PrintNews::Presented,
+                        },
+                    ))
+                })
+            }
+            DeviceReport::Camera(event) => {
+                self.turn(DeviceClass::Camera, device, event, |ticket, event| {
+                    let camera::Event::Frame(frame) = event;
+                    Some(Event::Frame(ticket, picture(frame)))
+                })
+            }
+        }
+    }
+
+    fn turn<E>(
+        &mut self,
+        class: DeviceClass,
+        device: String,
+        event: DeviceEvent<E>,
+        of_command: impl FnOnce(Ticket, E) -> Option<Event>,
+    ) -> Option<Event> {
+        match event {
+            DeviceEvent::Opened { capabilities } => {
+                tracing::info!(
+                    device,
+                    model = capabilities.model,
+                    serial = capabilities.serial,
+                    "device opened"
+                );
+                None
+            }
+            DeviceEvent::Status(status) => {
+                note(&device, &status);
+                Some(Event::Status {
+                    class,
+                    device,
+                    status,
+                })
+            }
+            DeviceEvent::Command { id, event } => of_command(self.running.get(&id)?.ticket, event),
+            DeviceEvent::Completed { id, completion } => {
+                let running = self.running.remove(&id)?;
+                if let Completion::Failed(fault) | Completion::NotReady(fault) = &completion {
+                    tracing::warn!(
+                        device,
+                        code = fault.code,
+                        detail = fault.detail,
+                        "command failed"
+                    );
+                }
+                ended(running, completion)
+            }
+        }
+    }
+}
+
+/// A maker of drivers from a configuration that was checked once, here and now.
+fn checked<D>(
+    config: &DeviceConfig,
+    new: fn(&DeviceConfig) -> Result<D, ConfigError>,
+) -> Result<impl Fn() -> D + Send + use<D>, ConfigError> {
+    new(config)?;
+    let config = config.clone();
+    Ok(move || new(&config).expect("the configuration was checked at start"))
+}
+
+/// Reports go into the loop's bounded inbox. A picture that finds it full is dropped, for the next
+/// one is newer anyway; everything else waits, since a lost completion would strand the visit.
+fn sender<E: Send + 'static>(
+    inbox: &SyncSender<Input>,
+    device: &str,
+    wrap: fn(DeviceEvent<E>) -> DeviceReport,
+) -> impl Fn(DeviceEvent<E>) + Send + 'static {
+    let inbox = inbox.clone();
+    let device = device.to_owned();
+    move |event| {
+        let report = wrap(event);
+        let is_picture = matches!(&report, DeviceReport::Camera(DeviceEvent::Command { .. }));
+        let input = Input::Device(device.clone(), report);
+        let is_sent = if is_picture {
+            inbox.try_send(input).is_ok()
+        } else {
+            inbox.send(input).is_ok()
+        };
+        if !is_sent && !is_picture {
+            tracing::debug!(device, "the loop has ended");
+        }
+    }
+}
+
+fn note(device: &str, status: &Status) {
+    let state = status.state;
+    if let Some(fault) = status.faults.first() {
+        tracing::warn!(
+            device,
+            ?state,
+            code = fault.code,
+            detail = fault.detail,
+            "device status"
+        );
+    } else {
+        tracing::info!(device, ?state, "device status");
+    }
+}
+
+/// The end of a command, as the visit needs to know it.
+fn ended(running: Running, completion: Completion) -> Option<Event> {
+    let ending = match completion {
+        // The result has been reported before.
+        Completion::Success => return None,
+        Completion::Canceled => Ending::Canceled,
+        Completion::TimeOut => Ending::TimeOut,
+        Completion::NotReady(fault) | Completion::Failed(fault) => Ending::Failed(fault.code),
+    };
+    let ticket = running.ticket;
+    Some(match running.kind {
+        Kind::Card => Event::CardEnded(ticket, ending),
+        Kind::Code => Event::CodeEnded(ticket, ending),
+        Kind::Stream(_) => Event::CameraEnded(ticket, ending),
+        Kind::Slip | Kind::Pages => {
+            let code = match ending {
+                Ending::Failed(code) => code,
+                Ending::TimeOut => "printer.time-out",
+                Ending::Canceled => "printer.canceled",
+            };
+            Event::Print(ticket, PrintNews::Failed(code))
+        }
+    })
+}
+
+fn picture(frame: camera::Frame) -> Frame {
+    Frame {
+        preview: Picture {
+            width: frame.width,
+            height: frame.height,
+            rgb: frame.rgb,
+        },
+        jpeg: Arc::new(Sensitive::new(frame.jpeg.to_vec())),
+    }
+}
+
+/// A card as a person.
+fn person(record: &id_card::CardRecord) -> Person {
+    let birth = *record.birth.expose();
+    Person {
+        name: record.name.clone(),
+        number: record.number.clone(),
+        birth: civil(birth),
+        sex: match record.sex {
+            id_card::Sex::Male => Some(Sex::Male),
+            id_card::Sex::Female => Some(Sex::Female),
+            id_card::Sex::Unknown => None,
+        },
+        nation: Sensitive::new(match record.nation {
+            Some(nation) => nation.name.to_owned(),
+            None => record.nationality.expose().clone(),
+        }),
+        address: record.address.clone(),
+        valid_until: record.valid_until.and_then(civil),
+        source: Source::Card,
+    }
+}
+
+/// A date of the card as a calendar date; `None` where the card holds an impossible one.
+fn civil(date: id_card::Date) -> Option<jiff::civil::Date> {
+    jiff::civil::Date::new(
+        i16::try_from(date.year).ok()?,
+        i8::try_from(date.month).ok()?,
+        i8::try_from(date.day).ok()?,
+    )
+    .ok()
+}

@@ -1,0 +1,22 @@
+//! The terminal: ties the glass, the metal and the store together. `runtime` is the loop, `session`
+//! the visit, `hub` the devices, `platform` the line, `queue` the way from a touch to a durable record.
+
+pub mod catalogue;
+pub mod clock;
+pub mod config;
+pub mod documents;
+pub mod event;
+pub mod hub;
+pub mod keys;
+pub mod person;
+pub mod platform;
+pub mod problem;
+pub mod queue;
+pub mod runtime;
+pub mod session;
+pub mod slip_code;
+pub mod vital;
+pub mod words;
+
+pub use config::Config;
+pub use runtime::Terminal;

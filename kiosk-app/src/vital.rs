@@ -1,0 +1,36 @@
+//! Threads without which the terminal is not itself. A bug in one of them ends the process; whoever
+//! watches it starts it anew, into a safe attract screen and with everything durable intact.
+//! A bug is never caught to go on with half a terminal.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::{self, JoinHandle};
+
+/// Starts a vital thread: when it panics, the process aborts.
+///
+/// # Errors
+/// When the machine cannot start a thread.
+pub fn spawn(
+    name: &'static str,
+    run: impl FnOnce() + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            tracing::error!(
+                thread = name,
+                "vital thread failed; the terminal ends and starts anew"
+            );
+            std::process::abort();
+        }
+    })
+}
+
+/// Makes panics say where and not what: a panic message may quote a name or a number.
+pub fn silence_panic_messages() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, |place| {
+            format!("{}:{}", place.file(), place.line())
+        });
+        let name = thread::current().name().unwrap_or("unnamed").to_owned();
+        tracing::error!(place, thread = name, "panic");
+    }));
+}
