@@ -1,0 +1,486 @@
+//! Rules of the house that a compiler does not check: who may import whom, every problem and every
+//! text explained in both directions, licences, and what the release program must not contain.
+//! A rule that no test checks rots.
+#![expect(clippy::unwrap_used, reason = "a broken premise fails the test")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the root")
+        .to_path_buf()
+}
+
+fn metadata() -> Metadata {
+    MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .other_options(vec!["--offline".to_owned(), "--locked".to_owned()])
+        .exec()
+        .expect("cargo metadata works without a network once the crates are fetched")
+}
+
+/// Files of that ending below a directory, without build output.
+fn files(directory: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![directory.to_path_buf()];
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("target") {
+                open.push(path);
+            } else if path.extension().is_some_and(|found| found == ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A source file without its unit tests and comments.
+fn product_code(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap();
+    let product = text
+        .split("#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or_default();
+    product
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// String literals of the form `word.word`, with where they stand.
+fn dotted_literals(directories: &[&str]) -> BTreeMap<String, PathBuf> {
+    let is_word = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    let mut found = BTreeMap::new();
+    for directory in directories {
+        for path in files(&root().join(directory), "rs") {
+            if path.components().any(|part| {
+                matches!(
+                    part.as_os_str().to_str(),
+                    Some("tests" | "examples" | "benches")
+                )
+            }) {
+                continue;
+            }
+            for literal in product_code(&path).split('"').skip(1).step_by(2) {
+                let mut parts = literal.split('.');
+                let is_dotted = parts.clone().count() >= 2 && parts.all(is_word);
+                if is_dotted {
+                    found.insert(literal.to_owned(), path.clone());
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Our packages with the packages of ours that each depends on, without test-only arrows.
+fn arrows(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>> {
+    let ours: BTreeSet<String> = metadata
+        .workspace_packages()
+        .iter()
+        .map(|package| package.name.to_string())
+        .collect();
+    metadata
+        .workspace_packages()
+        .iter()
+        .map(|package| {
+            let targets = package
+                .dependencies
+                .iter()
+                .filter(|dependency| {
+                    dependency.kind != DependencyKind::Development
+                        && ours.contains(&dependency.name)
+                })
+                .map(|dependency| dependency.name.clone())
+                .collect();
+            (package.name.to_string(), targets)
+        })
+        .collect()
+}
+
+#[test]
+fn rooms_import_only_what_the_house_allows() {
+    let drivers = [
+        "kiosk-id-card",
+        "kiosk-qr-scanner",
+        "kiosk-printer",
+        "kiosk-camera",
+    ];
+    let mut allowed: BTreeMap<&str, Vec<&str>> = BTreeMap::from([
+        ("kiosk-device", vec![]),
+        ("kiosk-ui", vec![]),
+        ("offline-cache", vec![]),
+        ("kiosk-documents", vec![]),
+        ("kiosk-emulators", vec!["kiosk-device"]),
+        ("central-platform", vec!["kiosk-documents"]),
+    ]);
+    for driver in drivers {
+        allowed.insert(driver, vec!["kiosk-device"]);
+    }
+    let mut app = vec![
+        "kiosk-device",
+        "kiosk-ui",
+        "offline-cache",
+        "kiosk-documents",
+    ];
+    app.extend(drivers);
+    allowed.insert("kiosk-app", app);
+    for (package, targets) in arrows(&metadata()) {
+        if package == "kiosk-demo" || package == "kiosk-tests" {
+            continue; // tests see everything, and nothing sees them
+        }
+        let allowed = allowed
+            .get(package.as_str())
+            .unwrap_or_else(|| panic!("{package} has no place in the house"));
+        for target in targets {
+            assert!(
+                allowed.contains(&target.as_str()),
+                "{package} must not depend on {target}"
+            );
+        }
+    }
+}
+
+#[test]
+fn foreign_libraries_stay_in_their_rooms() {
+    let rules: [(&[&str], &[&str]); 6] = [
+        (&["slint"], &["kiosk-ui", "kiosk-demo"]),
+        (&["rusqlite"], &["offline-cache", "central-platform"]),
+        (
+            &["serialport", "rusb", "pcsc", "v4l", "ipp"],
+            &[
+                "kiosk-device",
+                "kiosk-id-card",
+                "kiosk-qr-scanner",
+                "kiosk-printer",
+                "kiosk-camera",
+            ],
+        ),
+        (
+            &["reqwest", "tokio", "rustls", "tough"],
+            &["kiosk-app", "central-platform", "kiosk-demo"],
+        ),
+        (&["axum"], &["central-platform"]),
+        (&["typst", "hayro"], &["kiosk-documents"]),
+    ];
+    for package in metadata().workspace_packages() {
+        for dependency in &package.dependencies {
+            for (libraries, rooms) in &rules {
+                let is_guarded = libraries.contains(&dependency.name.as_str())
+                    && dependency.kind == DependencyKind::Normal;
+                assert!(
+                    !is_guarded || rooms.contains(&package.name.as_str()),
+                    "{} must not depend on {}",
+                    package.name,
+                    dependency.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn network_code_stays_behind_the_platform() {
+    for path in files(&root().join("kiosk-app/src"), "rs") {
+        let is_platform = path.components().any(|part| {
+            matches!(
+                part.as_os_str().to_str(),
+                Some("platform" | "platform.rs" | "update" | "update.rs")
+            )
+        });
+        for library in ["tokio::", "reqwest::", "rustls::"] {
+            let is_used = product_code(&path).contains(library);
+            assert!(is_platform || !is_used, "{} uses {library}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_visit_is_pure() {
+    let mut sources = files(&root().join("kiosk-app/src/session"), "rs");
+    sources.push(root().join("kiosk-app/src/session.rs"));
+    for path in sources {
+        let text = product_code(&path);
+        for word in [
+            "std::fs",
+            "std::net",
+            "std::thread",
+            "std::process",
+            "clock::now",
+            "SystemTime",
+            "Instant",
+            "offline_cache",
+            "crate::hub",
+            "crate::platform",
+            "crate::runtime",
+        ] {
+            assert!(!text.contains(word), "{} mentions {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_problem_is_explained_and_every_explanation_is_used() {
+    let classes = [
+        "id-card",
+        "qr-scanner",
+        "printer",
+        "camera",
+        "device",
+        "session",
+        "platform",
+        "queue",
+        "document",
+        "face",
+        "general",
+    ];
+    let literals = dotted_literals(&[
+        "kiosk-app/src",
+        "kiosk-app/documents/src",
+        "device-drivers/core",
+        "device-drivers/id-card",
+        "device-drivers/qr-scanner",
+        "device-drivers/printer",
+        "device-drivers/camera",
+        "offline-cache/src",
+    ]);
+    let explained: BTreeSet<&str> = kiosk_app::problem::codes().collect();
+    let texts: BTreeSet<&str> = kiosk_app::words::keys(kiosk_app::words::Lang::ZhHans)
+        .into_iter()
+        .collect();
+    for (code, path) in &literals {
+        let class = code.split('.').next().unwrap_or_default();
+        let is_text = texts.contains(code.as_str());
+        if classes.contains(&class) && !is_text && code.split('.').count() == 2 {
+            assert!(
+                explained.contains(code.as_str()),
+                "{code} of {} is not in problems.toml",
+                path.display()
+            );
+        }
+    }
+    for code in explained {
+        assert!(
+            literals.contains_key(code),
+            "problems.toml explains {code}, which nothing reports"
+        );
+    }
+}
+
+#[test]
+fn every_text_exists_and_every_text_is_used() {
+    let literals = dotted_literals(&["kiosk-app/src"]);
+    let texts: BTreeSet<&str> = kiosk_app::words::keys(kiosk_app::words::Lang::ZhHans)
+        .into_iter()
+        .collect();
+    for text in &texts {
+        let is_used = literals.contains_key(*text) || *text == "date";
+        assert!(is_used, "nothing shows the text {text}");
+    }
+    let source = files(&root().join("kiosk-app/src/session"), "rs")
+        .iter()
+        .map(|path| product_code(path))
+        .collect::<String>();
+    for call in [
+        "text(lang, \"",
+        "fill(lang, \"",
+        "text(session.lang(), \"",
+        "label(\"slip",
+    ] {
+        for rest in source.split(call).skip(1) {
+            let key = rest.split('"').next().unwrap_or_default();
+            let key = if call.starts_with("label") {
+                format!("slip{key}")
+            } else {
+                key.to_owned()
+            };
+            let is_item_text = rest[..rest.find('\n').unwrap_or(rest.len())].contains("item.text");
+            assert!(
+                is_item_text || texts.contains(key.as_str()) || is_of_items(&key),
+                "the text {key} does not exist"
+            );
+        }
+    }
+}
+
+/// `item.text(lang, "name")` looks like a text of the terminal to the scan above.
+fn is_of_items(key: &str) -> bool {
+    let own = [
+        "name",
+        "summary",
+        "offline",
+        "department",
+        "advice",
+        "needs",
+    ];
+    let groups = [
+        "refusal.",
+        "consent.t",
+        "review.title",
+        "review.notice",
+        "done.",
+        "field.",
+        "option.",
+        "document.",
+    ];
+    own.contains(&key) || groups.iter().any(|group| key.starts_with(group))
+}
+
+#[test]
+fn built_in_items_are_valid() {
+    let catalogue = kiosk_app::catalogue::Catalogue::load(&root().join("kiosk-app/items"));
+    let mistakes: Vec<String> = catalogue.mistakes.iter().map(ToString::to_string).collect();
+    assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+    let ids: Vec<&str> = catalogue.iter().map(|item| item.id.as_str()).collect();
+    assert_eq!(
+        ids,
+        [
+            "insurance-certificate",
+            "old-age-allowance",
+            "pension-qualification"
+        ]
+    );
+}
+
+#[test]
+fn licences_of_all_dependencies_are_compatible() {
+    let deny: toml::Table = std::fs::read_to_string(root().join("deny.toml"))
+        .unwrap()
+        .parse()
+        .unwrap();
+    let allowed: BTreeSet<&str> = deny["licenses"]["allow"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(toml::Value::as_str)
+        .collect();
+    for package in &metadata().packages {
+        let Some(licence) = &package.license else {
+            assert!(
+                package.license_file.is_some(),
+                "{} states no licence",
+                package.name
+            );
+            continue;
+        };
+        // One allowed alternative is enough; every part of a conjunction must be allowed.
+        let plain = licence.replace('/', " OR ").replace(['(', ')'], " ");
+        let is_allowed = plain.split(" OR ").any(|alternative| {
+            alternative
+                .split(" AND ")
+                .all(|part| allowed.contains(part.trim()))
+        });
+        assert!(
+            is_allowed,
+            "{} has the licence {licence}, which deny.toml does not allow",
+            package.name
+        );
+        let is_ours = package.source.is_none();
+        let is_registry = package
+            .source
+            .as_ref()
+            .is_some_and(cargo_metadata::Source::is_crates_io);
+        assert!(
+            is_ours || is_registry,
+            "{} comes from an unknown source",
+            package.name
+        );
+    }
+}
+
+#[test]
+fn the_top_level_is_the_house() {
+    for name in [
+        "Cargo.toml",
+        "kiosk-app",
+        "device-drivers",
+        "ui",
+        "offline-cache",
+        "tests",
+        "packaging",
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "Makefile",
+        "docs",
+    ] {
+        assert!(root().join(name).exists(), "{name} is missing");
+    }
+}
+
+/// The program as it is packaged has no emulator, no simulated answer and no way to be driven from
+/// outside. `make test` builds it on its own before this runs.
+#[test]
+fn the_terminal_contains_no_emulator_and_no_probe() {
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--offline",
+            "--locked",
+            "-p",
+            "kiosk-app",
+            "-e",
+            "normal,features",
+            "--prefix",
+            "none",
+        ])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(
+        tree.status.success(),
+        "{}",
+        String::from_utf8_lossy(&tree.stderr)
+    );
+    let tree = String::from_utf8_lossy(&tree.stdout);
+    for word in [
+        "kiosk-emulators",
+        "central-platform",
+        "kiosk-demo",
+        "i-slint-backend-testing",
+        "feature \"probe\"",
+    ] {
+        assert!(!tree.contains(word), "the terminal links {word}");
+    }
+    let program = metadata()
+        .target_directory
+        .join("debug/kiosk")
+        .into_std_path_buf();
+    assert!(
+        program.exists(),
+        "`make test` builds the terminal first: cargo build -p kiosk-app --bin kiosk"
+    );
+    for word in [
+        "kiosk_emulators",
+        "central_platform",
+        "i_slint_backend_testing",
+        "kiosk_ui::probe",
+        "kiosk_ui::headless",
+    ] {
+        let found = std::process::Command::new("grep")
+            .args(["--text", "--fixed-strings", "--quiet", "-e", word])
+            .arg(&program)
+            .status()
+            .unwrap();
+        assert_eq!(
+            found.code(),
+            Some(1),
+            "{} contains {word}",
+            program.display()
+        );
+    }
+}
