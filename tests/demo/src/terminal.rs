@@ -1,0 +1,95 @@
+//! The terminal as a process of its own, put together as the product puts it together, with eyes
+//! and a finger added: so it can be killed and restarted like the real one.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::Context;
+use kiosk_app::{Config, Terminal};
+use kiosk_ui::{Backend, Options, Ui};
+use tracing_subscriber::EnvFilter;
+
+use crate::control;
+
+/// Runs the terminal of `config` until its window is closed or the control socket says quit.
+///
+/// # Errors
+/// The configuration is wrong, or the store, the display or the socket cannot be opened.
+pub fn run(config: &Path, socket: &Path, is_window: bool) -> anyhow::Result<()> {
+    kiosk_app::clock::now();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::try_from_env("KIOSK_LOG").unwrap_or_else(|_| EnvFilter::new("info")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    kiosk_app::vital::silence_panic_messages();
+    let config = Config::read(config)?;
+    let first_frame = Arc::new(OnceLock::new());
+    let painted = Arc::clone(&first_frame);
+    let backend = if is_window {
+        Backend::Window {
+            fullscreen: config.screen.is_fullscreen,
+        }
+    } else {
+        Backend::Headless
+    };
+    let (touches, received) = Terminal::touches();
+    let ui = Ui::new(
+        Options {
+            width_px: config.screen.width_px,
+            height_px: config.screen.height_px,
+            backend,
+            on_first_frame: Some(Box::new(move || {
+                let milliseconds = process_age_ms().unwrap_or_default();
+                tracing::info!(milliseconds, "first frame");
+                painted.get_or_init(|| milliseconds);
+            })),
+        },
+        touches,
+    )?;
+    control::serve(socket, ui.handle(), first_frame)
+        .with_context(|| format!("cannot serve {}", socket.display()))?;
+    let terminal = Terminal::start(&config, ui.handle(), received)?;
+    ui.run()?;
+    terminal.stop();
+    Ok(())
+}
+
+/// Time since the kernel started this process, in milliseconds, as exact as the kernel tells
+/// (10 ms): loading the program counts, as it does for a citizen.
+fn process_age_ms() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+    age_ms(&stat, &uptime)
+}
+
+/// Field 22 of `/proc/PID/stat` is the start in ticks since boot; all Linux user space sees 100 a
+/// second. The second field may hold spaces, so fields are counted from its closing bracket.
+fn age_ms(stat: &str, uptime: &str) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let started_ms = after_name
+        .split_ascii_whitespace()
+        .nth(19)?
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(10)?;
+    let (seconds, hundredths) = uptime.split_ascii_whitespace().next()?.split_once('.')?;
+    let now_ms = seconds.parse::<u64>().ok()?.checked_mul(1000)?
+        + hundredths.parse::<u64>().ok()?.checked_mul(10)?;
+    now_ms.checked_sub(started_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_of_a_process_is_read_from_the_kernel() {
+        let stat = "7 (a (b) c) S 1 7 7 0 -1 4194560 1 0 0 0 1 0 0 0 20 0 1 0 12300 1 1";
+        assert_eq!(age_ms(stat, "123.45 99.00"), Some(450));
+        assert_eq!(age_ms(stat, "122.00 99.00"), None);
+        assert_eq!(age_ms("", ""), None);
+        assert!(process_age_ms().is_some());
+    }
+}

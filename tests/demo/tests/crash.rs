@@ -1,0 +1,186 @@
+//! The terminal is killed (SIGKILL) right after the touch that confirms, at twenty moments, with no
+//! line: what became durable reaches the platform once and has its slip; what did not leaves no
+//! slip. kill -9 does not test the disk's own promises: the kernel keeps what was written.
+
+#![expect(clippy::unwrap_used, reason = "what cannot be had fails the test")]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kiosk_demo::clock::{Deadline, pause};
+use kiosk_demo::player::prints;
+use kiosk_demo::world::{LOOK_TICK, Setting, World};
+use kiosk_emulators::slip_code;
+use kiosk_emulators::{Act, CardChoice, Device};
+
+/// Milliseconds from the confirming touch to the kill: before the commit, around it, around the
+/// slip.
+const MOMENTS_MS: [u64; 20] = [
+    0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 60, 75, 100, 130, 170, 220, 300, 450, 700,
+];
+
+/// How long anything here may take.
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn touch(world: &mut World, label: &str) {
+    let wanted = format!("a button `{label}`");
+    world
+        .wait(LIMIT, &wanted, |sight| sight.has_button(label))
+        .unwrap();
+    world.touch(label).unwrap();
+}
+
+fn type_keys(world: &mut World, question: &str, keys: &str) {
+    world
+        .wait(LIMIT, question, |sight| sight.says(question))
+        .unwrap();
+    for key in keys.chars() {
+        world.touch(&key.to_string()).unwrap();
+    }
+    touch(world, "下一步");
+}
+
+fn screen(world: &mut World, name: &str) {
+    world
+        .wait(LIMIT, name, |sight| sight.screen == name)
+        .unwrap();
+}
+
+/// The allowance, for oneself, up to the page that confirms.
+fn walk_to_review(world: &mut World) {
+    touch(world, "请触摸屏幕开始办事");
+    touch(world, "高龄津贴申请");
+    touch(world, "给自己办");
+    screen(world, "identify");
+    world
+        .act(Act::InsertCard {
+            card: CardChoice::Name("elder".to_owned()),
+        })
+        .unwrap();
+    touch(world, "信息无误，继续");
+    world.act(Act::RemoveCard).unwrap();
+    touch(world, "不用，这样就好");
+    type_keys(world, "请输入联系电话", "6601234");
+    type_keys(world, "津贴发到哪张卡", "6222020000000000000");
+    touch(world, "自己住，或者和老伴住");
+    for question in ["给户口本拍照", "给银行卡或存折拍照"] {
+        world
+            .wait(LIMIT, question, |sight| sight.says(question))
+            .unwrap();
+        touch(world, "拍照");
+        touch(world, "清楚，用这张");
+    }
+    screen(world, "review");
+}
+
+/// Case numbers on every whole slip so far.
+fn numbers_on_slips(world: &World) -> Vec<String> {
+    let is_slip = |print: &&kiosk_demo::report::PrintReport| {
+        print.height_mm.is_some() && print.outcome == "complete"
+    };
+    prints(world)
+        .iter()
+        .filter(is_slip)
+        .map(|slip| {
+            let code = slip_code::read(&slip.file).unwrap();
+            kiosk_app::slip_code::case_number(&code).unwrap()
+        })
+        .collect()
+}
+
+/// Case numbers at the platform; each transaction must stand there once.
+fn numbers_at_platform(world: &World) -> BTreeSet<String> {
+    let accepted = world.accepted().unwrap();
+    let ids: BTreeSet<String> = accepted.iter().map(|each| each.id.to_string()).collect();
+    let numbers: BTreeSet<String> = accepted
+        .iter()
+        .map(|each| each.case_number.clone())
+        .collect();
+    assert_eq!(
+        (ids.len(), numbers.len()),
+        (accepted.len(), accepted.len()),
+        "something took effect twice"
+    );
+    numbers
+}
+
+/// One visit that is cut off; answers whether its case had become durable.
+fn visit_cut_after(world: &mut World, ms: u64) -> bool {
+    let before = numbers_at_platform(world);
+    walk_to_review(world);
+    world.touch("确认提交").unwrap();
+    pause(Duration::from_millis(ms));
+    world.kill().unwrap();
+    world.start_terminal().unwrap();
+    world.set_network(true).unwrap();
+    world.wait_line(true, LIMIT).unwrap();
+    world.wait_synced(LIMIT).unwrap();
+    let after = numbers_at_platform(world);
+    let new: Vec<&String> = after.difference(&before).collect();
+    assert!(
+        new.len() <= 1,
+        "{ms} ms: one visit made {} cases",
+        new.len()
+    );
+    if let Some(number) = new.first() {
+        // The slip that the interruption left out is printed by itself.
+        let deadline = Deadline::after(LIMIT);
+        while !numbers_on_slips(world).contains(number) {
+            assert!(
+                !deadline.has_passed(),
+                "{ms} ms: the case is durable, but its slip never came"
+            );
+            pause(LOOK_TICK);
+        }
+    }
+    for number in numbers_on_slips(world) {
+        assert!(
+            after.contains(&number),
+            "{ms} ms: a slip without its record"
+        );
+    }
+    world.set_network(false).unwrap();
+    world.wait_line(false, LIMIT).unwrap();
+    screen(world, "attract");
+    !new.is_empty()
+}
+
+fn check(moments: impl Iterator<Item = u64>) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut world = World::new(&Setting {
+        program: env!("CARGO_BIN_EXE_kiosk-demo").into(),
+        is_hurried: true,
+        ..Setting::headless(directory.path().join("world")).unwrap()
+    })
+    .unwrap();
+    let scene = Act::ShowScene {
+        camera: Device::DocumentCamera,
+        scene: Some("document".to_owned()),
+        file: None,
+    };
+    world.act(scene).unwrap();
+    world.set_network(false).unwrap();
+    world.start_terminal().unwrap();
+    screen(&mut world, "attract");
+    let durable: Vec<(u64, bool)> = moments
+        .map(|ms| (ms, visit_cut_after(&mut world, ms)))
+        .collect();
+    let count = durable.iter().filter(|(_, is_durable)| *is_durable).count();
+    assert_eq!(numbers_at_platform(&world).len(), count, "{durable:?}");
+    // The latest kill comes long after the commit: without it these visits would prove nothing.
+    assert!(
+        durable.last().is_some_and(|(_, is_durable)| *is_durable),
+        "{durable:?}"
+    );
+    world.quit().unwrap();
+}
+
+#[test]
+fn a_kill_after_the_confirming_touch_loses_and_doubles_nothing_at_ten_moments() {
+    check(MOMENTS_MS.into_iter().step_by(2));
+}
+
+#[test]
+fn a_kill_after_the_confirming_touch_loses_and_doubles_nothing_at_ten_other_moments() {
+    check(MOMENTS_MS.into_iter().skip(1).step_by(2));
+}
