@@ -1,0 +1,85 @@
+# Two commands do everything on a fresh Debian 12 or later with a Rust toolchain:
+#   make demo   installs what is missing, builds, runs the main job
+#   make test   everything CI runs
+# Others: make release, make fuzz SECONDS=n, make golden, make clean-demo
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# A build directory outside the clone, where somebody has made one, makes a second clone start warm.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kiosk-target
+ifndef CARGO_TARGET_DIR
+ifneq ($(wildcard $(CACHE)/.),)
+export CARGO_TARGET_DIR := $(CACHE)
+endif
+endif
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+CARGO ?= cargo
+DEMO_OUT ?= target/demo
+SECONDS ?= 60
+
+.PHONY: demo test packages toolchain check-format check-lints check-tests check-docs check-rules release fuzz golden clean-demo
+
+demo: packages toolchain
+	$(CARGO) build --locked -p kiosk-demo
+	@if [ -n "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ]; then \
+	    "$(TARGET)/debug/kiosk-demo" --out "$(DEMO_OUT)"; \
+	else \
+	    "$(TARGET)/debug/kiosk-demo" --headless --out "$(DEMO_OUT)"; \
+	    echo "No display: the scripted visit is in $(DEMO_OUT) (pictures, prints, result.json)."; \
+	fi
+
+test: packages toolchain check-format check-lints check-tests check-docs check-rules
+
+packages:
+	@packaging/install-packages.sh
+
+toolchain:
+	@command -v $(CARGO) >/dev/null || { echo "A Rust toolchain (1.92 or later) is missing; install it with rustup, see README.md." >&2; exit 1; }
+
+check-format:
+	$(CARGO) fmt --all --check
+
+check-lints:
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+# The terminal is built without the demo, which alone asks for the probe; a test reads the program
+# that results. The others stand beside it so that all selections share their dependencies.
+check-tests:
+	$(CARGO) build --locked -p kiosk-app -p central-platform -p kiosk-emulators --bins
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	    $(CARGO) nextest run --locked --workspace --no-fail-fast; \
+	else \
+	    $(CARGO) test --locked --workspace --no-fail-fast; \
+	fi
+
+check-docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+# Licences and sources of every dependency; works without a network.
+check-rules:
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+	    $(CARGO) deny --offline check licenses bans sources; \
+	else \
+	    echo "cargo-deny is not installed: its checks of licences and sources run as tests (tests/rules.rs)."; \
+	fi
+
+release:
+	$(CARGO) build --locked --release -p kiosk-app --bin kiosk
+
+# The real fuzzer on every parser of outside bytes, SECONDS each; findings land in tests/fuzz/artifacts.
+FUZZ_TARGETS := sdt-frames card-content newland escpos-status ipp-reply http-reply mjpeg-stream picture slip-code configuration item-package
+fuzz: packages toolchain
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
+	cd tests/fuzz && for target in $(FUZZ_TARGETS); do \
+	    mkdir -p "corpus/$$target"; \
+	    KIOSK_TARGET=$$target RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR= $(CARGO) fuzz run --fuzz-dir . --sanitizer none parsers "corpus/$$target" -- \
+	        -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=16384; \
+	done
+
+golden:
+	UPDATE_GOLDEN=1 $(CARGO) test --locked -p kiosk-ui --features probe --test golden
+	UPDATE_GOLDEN=1 $(CARGO) test --locked -p kiosk-documents --test golden
+
+clean-demo:
+	rm -rf "$(DEMO_OUT)"
