@@ -12,7 +12,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use uuid::Uuid;
 
 use super::client::{Client, PlatformError, checked, hex, transport};
-use super::messages::{BatchAttachment, BatchReply, BatchResult, BatchTransaction, ReceiptReply};
+use super::messages::{
+    BatchAttachment, BatchReply, BatchResult, BatchTransaction, ProblemReply, ReceiptReply,
+};
 use super::{KnownCase, for_people};
 use crate::clock;
 use crate::event::{CaseState, Event, Receipt};
@@ -315,7 +317,8 @@ impl Sync {
                 self.refused(id, problem.detail);
                 Ok(())
             }
-            ("retry", _) if !transaction.attachments.is_empty() => {
+            // Only pictures that the platform misses are sent again; they are the bulk of the line.
+            ("retry", _) if misses_attachments(result.problem.as_ref()) => {
                 let pause = self.backoff(transaction.attempts);
                 self.cache.upload_again(id, later(now, pause), now)
             }
@@ -474,6 +477,10 @@ impl Sync {
         }
         bound.mul_f64(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
     }
+}
+
+fn misses_attachments(problem: Option<&ProblemReply>) -> bool {
+    problem.is_some_and(|problem| problem.code == "attachment.incomplete")
 }
 
 fn later(now: Timestamp, pause: Duration) -> Timestamp {
