@@ -266,6 +266,8 @@ pub enum Effect {
     PrintPages {
         /// Names the print.
         ticket: Ticket,
+        /// The item it belongs to.
+        item: String,
         /// The document.
         credential: Box<Credential>,
         /// Pages to print.

@@ -315,9 +315,10 @@ impl Loop {
             }
             Effect::PrintPages {
                 ticket,
+                item,
                 credential,
                 pages,
-            } => self.print_pages(ticket, &credential, pages, now),
+            } => self.print_pages(ticket, item, &credential, pages, now),
             Effect::Erased(erasure) => {
                 self.documents.forget();
                 tracing::info!(?erasure, "visit ended; personal data erased");
@@ -374,6 +375,7 @@ impl Loop {
     fn print_pages(
         &mut self,
         ticket: Ticket,
+        item: String,
         credential: &Credential,
         pages: u32,
         now: Moment,
@@ -394,13 +396,7 @@ impl Loop {
             tracing::error!(code = error.code(), %error, "document not printed");
             return failed(error.code());
         }
-        self.prints.insert(
-            ticket,
-            Print {
-                id: print.id,
-                item: credential.title.clone(),
-            },
-        );
+        self.prints.insert(ticket, Print { id: print.id, item });
         self.move_print(ticket, PrintState::Printing, None, now);
         failed(self.hub.print_pages(ticket, credential, pages).err()?)
     }

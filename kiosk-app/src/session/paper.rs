@@ -184,8 +184,11 @@ impl Session {
     }
 
     pub(super) fn print_pages(&mut self, effects: &mut Vec<Effect>) {
-        let (Some(credential), Some(pages)) = (self.visit.credential.clone(), &self.visit.pages)
-        else {
+        let (Some(item), Some(credential), Some(pages)) = (
+            self.visit.item.clone(),
+            self.visit.credential.clone(),
+            &self.visit.pages,
+        ) else {
             return;
         };
         if self.device_obstacle(DeviceClass::PagePrinter).is_some() {
@@ -203,6 +206,7 @@ impl Session {
         );
         effects.push(Effect::PrintPages {
             ticket,
+            item: item.id.clone(),
             credential: Box::new(credential),
             pages,
         });
