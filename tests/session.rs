@@ -412,6 +412,61 @@ fn three_ways_through_the_face_step() {
 }
 
 #[test]
+fn a_lost_answer_about_a_witness_never_counts_as_none_needed() {
+    let mut stage = Stage::new();
+    open(&mut stage, "pension-qualification");
+    stage.choose("self");
+    stage.read_card(elder());
+    stage.touch(Touch::Next);
+    stage.choose("normal");
+    known(&mut stage);
+    stage.choose("witness");
+    stage.read_card(adult());
+    stage.touch(Touch::Next);
+    assert_eq!(stage.screen(), "working");
+    // No answer comes at all, not even a failure.
+    stage.wait(30);
+    let verified = stage.ticket(|effect| match effect {
+        Effect::Commit(_, submission) => Some(submission.verified_by),
+        _ => None,
+    });
+    assert_eq!(
+        verified,
+        Some("witness"),
+        "recorded, to be judged by the platform"
+    );
+}
+
+#[test]
+fn going_back_to_the_items_records_what_was_erased() {
+    let mut stage = Stage::new();
+    stage.send(Event::Link(false));
+    open(&mut stage, "old-age-allowance");
+    stage.choose("self");
+    stage.read_card(elder());
+    stage.touch(Touch::Next);
+    stage.choose("normal");
+    stage.type_keys("13800000000");
+    stage.touch(Touch::Next);
+    // Back to the first question, the person, the card, the introduction, the items.
+    for screen in [
+        "question",
+        "confirm-person",
+        "identify",
+        "introduction",
+        "home",
+    ] {
+        stage.touch(Touch::Back);
+        assert_eq!(stage.screen(), screen);
+    }
+    let is_recorded = stage
+        .effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::Erased(erasure) if erasure.answers == 1));
+    assert!(is_recorded, "the typed number is gone and that is recorded");
+}
+
+#[test]
 fn an_unknown_code_is_explained_and_a_slip_is_found() {
     let mut stage = Stage::new();
     stage.touch(Touch::Start);

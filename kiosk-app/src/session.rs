@@ -14,7 +14,7 @@ use kiosk_ui::{Contrast, Language, Paper, Reading, TextSize, Touch, View};
 
 use crate::catalogue::Catalogue;
 use crate::clock::Moment;
-use crate::event::{Commitment, Effect, Event, Frame, Slip, Ticket};
+use crate::event::{Commitment, Effect, Erasure, Event, Frame, Slip, Ticket, Unanswered};
 use crate::words::Lang;
 
 mod answer;
@@ -87,6 +87,7 @@ enum Page {
     },
     OfferElder,
     Checking {
+        role: Role,
         ticket: Ticket,
         until: Duration,
     },
@@ -346,6 +347,15 @@ impl Session {
         }
     }
 
+    /// Drops what the visitor has given so far, and records that it was dropped.
+    fn forget(&mut self, effects: &mut Vec<Effect>) {
+        let erasure = self.visit.erasure();
+        self.visit = Visit::default();
+        if erasure != Erasure::default() {
+            effects.push(Effect::Erased(erasure));
+        }
+    }
+
     /// Back to the attract screen with the defaults of a new visitor.
     fn rest(&mut self) {
         self.page = Page::Attract;
@@ -370,8 +380,23 @@ impl Session {
                     self.end_visit(now, false, effects);
                 }
             }
-            Page::Checking { until, .. } if is_over(until) => {
-                self.unchecked("platform.slow", String::new(), now, effects);
+            Page::Checking {
+                role,
+                ticket,
+                until,
+            } if is_over(until) => {
+                // No answer is an answer that failed: it takes the same way as one.
+                let (role, ticket) = (*role, *ticket);
+                let slow = Unanswered {
+                    code: "platform.slow",
+                    words: String::new(),
+                };
+                match role {
+                    Role::Witness => self.witness_answered(ticket, Err(slow), now, effects),
+                    Role::Principal | Role::Helper => {
+                        self.unchecked(slow.code, slow.words, now, effects);
+                    }
+                }
             }
             Page::Fetching { until, .. } if is_over(until) => {
                 self.trouble("platform.slow", String::new(), ONLINE_WAYS, effects);

@@ -192,7 +192,14 @@ impl Session {
         let ticket = self.ticket();
         // The deadline of the platform thread bounds this wait; the visit waits a little longer.
         let until = self.active_at + ANSWER_LIMIT * 2;
-        self.turn_to(Page::Checking { ticket, until }, effects);
+        self.turn_to(
+            Page::Checking {
+                role: Role::Witness,
+                ticket,
+                until,
+            },
+            effects,
+        );
         effects.push(Effect::Ask(
             ticket,
             Question::Witness {

@@ -242,9 +242,7 @@ impl Session {
             }
             Way::TypeNumber => self.type_number(Role::Principal, effects),
             Way::Home => {
-                let erasure = self.visit.erasure();
-                self.visit = super::Visit::default();
-                effects.push(Effect::Erased(erasure));
+                self.forget(effects);
                 self.home();
             }
             Way::Leave => self.end_visit(now, false, effects),
@@ -349,7 +347,7 @@ impl Session {
         match &self.page {
             Page::Home { .. } => self.end_visit(now, false, effects),
             Page::Introduction => {
-                self.visit = super::Visit::default();
+                self.forget(effects);
                 self.home();
             }
             Page::Identify { role, .. } => match role {

@@ -258,7 +258,14 @@ impl Session {
         }
         let ticket = self.ticket();
         let until = now.uptime + ANSWER_LIMIT;
-        self.turn_to(Page::Checking { ticket, until }, effects);
+        self.turn_to(
+            Page::Checking {
+                role: Role::Principal,
+                ticket,
+                until,
+            },
+            effects,
+        );
         effects.push(Effect::Ask(
             ticket,
             Question::Identity {
