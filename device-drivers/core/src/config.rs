@@ -33,9 +33,41 @@ pub struct DeviceConfig {
     /// Maker and model in the installer's words, when the device does not tell.
     #[serde(default)]
     pub model: Option<String>,
+    /// The relay that can cut its power, where there is one.
+    #[serde(default)]
+    pub power: Option<Power>,
     /// What only this driver knows.
     #[serde(default)]
     pub options: toml::Table,
+}
+
+/// The output of an I/O board that a device gets its power through.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Power {
+    /// Id of the device that is the board.
+    pub board: String,
+    /// Name of the output in the board's own table.
+    pub output: String,
+    /// How long the power stays off, in seconds, 1 to 60: until the device has forgotten.
+    #[serde(default = "default_off", deserialize_with = "off_from_number")]
+    pub off_s: u8,
+}
+
+/// Chosen: the capacitors of a printer's supply are empty after a few seconds.
+const fn default_off() -> u8 {
+    5
+}
+
+fn off_from_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    let seconds = u8::deserialize(deserializer)?;
+    if (1..=60).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err(de::Error::custom(format!(
+            "off_s is {seconds}; accepted: 1 to 60 seconds"
+        )))
+    }
 }
 
 /// What is wrong with a `[[device]]` table, in words for the person who wrote it.
@@ -200,7 +232,8 @@ fn class_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DeviceC
     let name = String::deserialize(deserializer)?;
     DeviceClass::from_name(&name).ok_or_else(|| {
         de::Error::custom(format!(
-            "device class {name:?} is unknown; accepted: id-card, qr-scanner, slip-printer, page-printer, camera"
+            "device class {name:?} is unknown; accepted: {}",
+            DeviceClass::ALL.map(DeviceClass::name).join(", ")
         ))
     })
 }
@@ -246,6 +279,11 @@ mod tests {
         check_refused("id-card", "toaster", "accepted: id-card, qr-scanner");
         check_refused("reader-1", "Reader 1", "lower-case letters");
         check_refused("port =", "prot =", "unknown field `prot`");
+        check_refused(
+            "[options]",
+            "power = { board = \"io\", output = \"reader\", off_s = 0 }\n[options]",
+            "accepted: 1 to 60 seconds",
+        );
     }
 
     #[test]

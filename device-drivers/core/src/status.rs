@@ -1,5 +1,7 @@
 //! How a device is and what it can do, in the words of XFS4IoT. No driver invents its own.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::fault::Fault;
@@ -18,9 +20,33 @@ pub enum DeviceClass {
     PagePrinter,
     /// Camera.
     Camera,
+    /// Chip card reader (social security card).
+    SmartCard,
+    /// Uninterruptible power supply.
+    Ups,
+    /// Board with inputs (door, tamper, presence) and outputs (lights, power relays).
+    IoBoard,
+    /// Pad or pen screen for signatures.
+    SignaturePad,
+    /// Loudspeaker volume.
+    Speaker,
 }
 
 impl DeviceClass {
+    /// Every class, in the order a technician reads them.
+    pub const ALL: [Self; 10] = [
+        Self::IdCard,
+        Self::QrScanner,
+        Self::SlipPrinter,
+        Self::PagePrinter,
+        Self::Camera,
+        Self::SmartCard,
+        Self::Ups,
+        Self::IoBoard,
+        Self::SignaturePad,
+        Self::Speaker,
+    ];
+
     /// The word used in configuration files, item packages and on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -29,20 +55,17 @@ impl DeviceClass {
             Self::SlipPrinter => "slip-printer",
             Self::PagePrinter => "page-printer",
             Self::Camera => "camera",
+            Self::SmartCard => "smart-card",
+            Self::Ups => "ups",
+            Self::IoBoard => "io-board",
+            Self::SignaturePad => "signature-pad",
+            Self::Speaker => "speaker",
         }
     }
 
     /// The class of that name, if there is one.
     pub fn from_name(name: &str) -> Option<Self> {
-        [
-            Self::IdCard,
-            Self::QrScanner,
-            Self::SlipPrinter,
-            Self::PagePrinter,
-            Self::Camera,
-        ]
-        .into_iter()
-        .find(|class| class.name() == name)
+        Self::ALL.into_iter().find(|class| class.name() == name)
     }
 }
 
@@ -114,6 +137,9 @@ pub struct Status {
     pub toner: Supply,
     /// What is wrong, the most serious first; empty when nothing is.
     pub faults: Vec<Fault>,
+    /// What else it tells, by kebab-case name, in plain words or numbers that do not chatter
+    /// (`door` is `open`, `load-percent` is `20`).
+    pub readings: BTreeMap<String, String>,
 }
 
 impl Status {

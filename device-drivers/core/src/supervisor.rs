@@ -1,8 +1,9 @@
 //! Keeps one device alive on a thread of its own, and knows nothing of what the device is.
 //!
-//! Recovery ladder: ask again on the same handle, then close and reopen with growing pauses; a fault
-//! is reported only after three misses in a row and never during the grace of the start. A driver
-//! that panics is replaced; one that hangs is reported by a second thread and left behind until it
+//! Recovery ladder: ask again on the same handle, close and reopen with growing pauses, then climb
+//! the rungs that this device has (USB re-bind, power cycle), one after each further miss. A fault
+//! is reported only after three misses in a row and never during the grace of the start; a word from
+//! the kernel that something was plugged in shortens every pause. A driver that panics is replaced; one that hangs is reported by a second thread and left behind until it
 //! returns. Every command that was accepted completes exactly once, whatever happens.
 
 use std::collections::HashMap;
@@ -19,6 +20,12 @@ use crate::clock;
 use crate::driver::{Cancel, Completion, Context, Driver};
 use crate::fault::{Action, Fault};
 use crate::status::{Capabilities, DeviceState, Status};
+use crate::tap::Tap;
+use crate::usb::sysfs::Sysfs;
+
+pub use diary::{Diary, Observer, Snapshot};
+
+mod diary;
 
 /// Commands that may wait behind the running one. Chosen: a visit asks one thing at a time.
 const INBOX_LIMIT: usize = 8;
@@ -28,6 +35,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(1);
 const IDLE_LIMIT: Duration = Duration::from_mins(1);
 /// Time allowed to `open` and `status` before the hang margin begins.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
+/// How long the rungs rest after the last one was climbed in vain. Chosen: a device that hangs for
+/// a day is worth trying again, and a relay is not worth clicking all night.
+const LADDER_REST: Duration = Duration::from_mins(10);
 
 static NEXT_COMMAND: AtomicU64 = AtomicU64::new(1);
 
@@ -59,6 +69,55 @@ pub enum DeviceEvent<E> {
         /// How it ended.
         completion: Completion,
     },
+}
+
+/// One way to bring a device back when reopening does not.
+pub struct Rung {
+    /// What it is: `usb-rebind`, `power-cycle`.
+    pub name: &'static str,
+    /// Does it; the words of an error go into the log. Blocking, a few seconds at most.
+    pub climb: Box<dyn FnMut() -> Result<(), String> + Send>,
+}
+
+impl Rung {
+    /// Lets the kernel drop the USB device behind `port` and take it up again. `None` where the
+    /// port cannot be on this machine's USB.
+    pub fn usb_rebind(port: &str) -> Option<Self> {
+        let is_local = port.starts_with("usb:") || port.starts_with('/');
+        is_local.then(|| {
+            let port = port.to_owned();
+            let sysfs = Sysfs::default();
+            let mut last = sysfs.path_of(&port);
+            Self {
+                name: "usb-rebind",
+                climb: Box::new(move || {
+                    // A device that fell off the bus may still be there under its old path.
+                    last = sysfs.path_of(&port).or(last.take());
+                    match &last {
+                        Some(path) => sysfs.rebind(path),
+                        None => Err("it is not on USB, or not plugged in".to_owned()),
+                    }
+                }),
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rung")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a device has beside its driver.
+#[derive(Debug, Default)]
+pub struct Support {
+    /// Records its bytes on request.
+    pub tap: Tap,
+    /// How it is brought back, the mildest first.
+    pub rungs: Vec<Rung>,
 }
 
 /// Why a command was not accepted. Nothing was done and no completion will come.
@@ -95,6 +154,7 @@ struct Timing {
     pause_max: Duration,
     call_limit: Duration,
     hang_margin: Duration,
+    ladder_rest: Duration,
 }
 
 impl Default for Timing {
@@ -107,6 +167,7 @@ impl Default for Timing {
             pause_max: Duration::from_secs(10),
             call_limit: CALL_LIMIT,
             hang_margin: Duration::from_secs(5),
+            ladder_rest: LADDER_REST,
         }
     }
 }
@@ -130,7 +191,20 @@ pub fn spawn<D: Driver>(
     make: impl Fn() -> D + Send + 'static,
     emit: impl Fn(DeviceEvent<D::Event>) + Send + 'static,
 ) -> DeviceHandle<D::Command> {
-    spawn_with(id, make, emit, Timing::default())
+    spawn_with(id, make, emit, Timing::default(), Support::default())
+}
+
+/// As [`spawn`], for a device that can be recorded and brought back.
+///
+/// # Panics
+/// As [`spawn`].
+pub fn spawn_supported<D: Driver>(
+    id: String,
+    make: impl Fn() -> D + Send + 'static,
+    emit: impl Fn(DeviceEvent<D::Event>) + Send + 'static,
+    support: Support,
+) -> DeviceHandle<D::Command> {
+    spawn_with(id, make, emit, Timing::default(), support)
 }
 
 fn spawn_with<D: Driver>(
@@ -138,14 +212,17 @@ fn spawn_with<D: Driver>(
     make: impl Fn() -> D + Send + 'static,
     emit: impl Fn(DeviceEvent<D::Event>) + Send + 'static,
     timing: Timing,
+    support: Support,
 ) -> DeviceHandle<D::Command> {
     let (sender, inbox) = sync_channel(INBOX_LIMIT);
     let control = Arc::new(Control::default());
-    let outlet = Arc::new(Outlet::new(Box::new(emit)));
+    let observer = Observer::default();
+    let outlet = Arc::new(Outlet::new(Box::new(emit), observer.clone()));
     let handle = DeviceHandle {
         id: id.clone(),
         inbox: sender,
         control: Arc::clone(&control),
+        observer,
     };
     let monitor_control = Arc::clone(&control);
     let monitor_outlet = Arc::clone(&outlet);
@@ -155,7 +232,10 @@ fn spawn_with<D: Driver>(
     start_thread(format!("device-{id}"), move || {
         // Made first and dropped last, so that it tells the end even of a panicking thread.
         let _end = TellEnd(Arc::clone(&control));
-        Runner::new(id, make, inbox, control, outlet, timing).run();
+        // Names the device in every line its driver logs, so that one device can be made talkative.
+        let _span = tracing::error_span!("device", %id).entered();
+        support.tap.install();
+        Runner::new(id, make, inbox, control, outlet, timing, support.rungs).run();
     });
     handle
 }
@@ -171,9 +251,43 @@ pub struct DeviceHandle<C> {
     id: String,
     inbox: SyncSender<Message<C>>,
     control: Arc<Control>,
+    observer: Observer,
+}
+
+/// Wakes one device thread: something was plugged in or pulled out somewhere.
+#[derive(Clone)]
+pub struct Waker(Arc<dyn Fn() + Send + Sync>);
+
+impl Waker {
+    /// Makes the device look at its line now instead of at its next turn.
+    pub fn wake(&self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for Waker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Waker")
+    }
+}
+
+impl<C: Send + 'static> DeviceHandle<C> {
+    /// The way to wake this device from any thread.
+    pub fn waker(&self) -> Waker {
+        let inbox = self.inbox.clone();
+        Waker(Arc::new(move || {
+            // A full inbox is awake anyway; a stopped device needs no waking.
+            drop(inbox.try_send(Message::Wake));
+        }))
+    }
 }
 
 impl<C> DeviceHandle<C> {
+    /// A look at this device from any thread.
+    pub fn observer(&self) -> Observer {
+        self.observer.clone()
+    }
+
     /// The device's name in the configuration.
     pub fn id(&self) -> &str {
         &self.id
@@ -244,6 +358,7 @@ impl<C> fmt::Debug for DeviceHandle<C> {
 
 enum Message<C> {
     Command(Pending<C>),
+    Wake,
     Stop,
 }
 
@@ -330,7 +445,7 @@ type Emit<E> = Box<dyn Fn(DeviceEvent<E>) + Send>;
 
 /// The one way out for events. The device thread and the monitor both use it, hence the lock.
 /// Locks are taken in the order watch, outlet, outstanding.
-struct Outlet<E>(Mutex<OutletState<E>>);
+struct Outlet<E>(Mutex<OutletState<E>>, Observer);
 
 struct OutletState<E> {
     emit: Emit<E>,
@@ -338,20 +453,23 @@ struct OutletState<E> {
 }
 
 impl<E> Outlet<E> {
-    fn new(emit: Emit<E>) -> Self {
-        Self(Mutex::new(OutletState {
+    fn new(emit: Emit<E>, observer: Observer) -> Self {
+        let state = OutletState {
             emit,
             last_status: None,
-        }))
+        };
+        Self(Mutex::new(state), observer)
     }
 
     fn opened(&self, capabilities: Capabilities) {
+        self.1.opened(&capabilities);
         (lock(&self.0).emit)(DeviceEvent::Opened { capabilities });
     }
 
     fn status(&self, status: Status) {
         let mut state = lock(&self.0);
         if state.last_status.as_ref() != Some(&status) {
+            self.1.status(&status);
             state.last_status = Some(status.clone());
             (state.emit)(DeviceEvent::Status(status));
         }
@@ -370,6 +488,7 @@ impl<E> Outlet<E> {
         let state = lock(&self.0);
         let was_outstanding = lock(&control.outstanding).commands.remove(&id).is_some();
         if was_outstanding {
+            self.1.completed(&completion);
             (state.emit)(DeviceEvent::Completed { id, completion });
         }
     }
@@ -423,6 +542,10 @@ struct Runner<D: Driver, M> {
     /// Set until the device has been well once.
     grace_until: Option<Instant>,
     misses: u32,
+    rungs: Vec<Rung>,
+    next_rung: usize,
+    /// When the ladder may be climbed again from its first rung.
+    ladder_rests_until: Option<Instant>,
 }
 
 impl<D: Driver, M: Fn() -> D> Runner<D, M> {
@@ -433,6 +556,7 @@ impl<D: Driver, M: Fn() -> D> Runner<D, M> {
         control: Arc<Control>,
         outlet: Arc<Outlet<D::Event>>,
         timing: Timing,
+        rungs: Vec<Rung>,
     ) -> Self {
         let now = clock::now();
         Self {
@@ -449,6 +573,9 @@ impl<D: Driver, M: Fn() -> D> Runner<D, M> {
             grace_until: Some(now + timing.grace),
             timing,
             misses: 0,
+            rungs,
+            next_rung: 0,
+            ladder_rests_until: None,
         }
     }
 
@@ -461,6 +588,7 @@ impl<D: Driver, M: Fn() -> D> Runner<D, M> {
             }
             match self.inbox.recv_timeout(self.time_to_next_turn()) {
                 Ok(Message::Command(pending)) => self.answer(pending),
+                Ok(Message::Wake) => self.wake(),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -523,6 +651,8 @@ impl<D: Driver, M: Fn() -> D> Runner<D, M> {
         match self.call(self.timing.call_limit, None, Driver::status) {
             Ok(Ok(status)) => {
                 self.misses = 0;
+                self.next_rung = 0;
+                self.ladder_rests_until = None;
                 self.grace_until = None;
                 self.link = Link::Open {
                     poll_at: clock::now() + self.driver.poll_interval(),
@@ -556,10 +686,65 @@ impl<D: Driver, M: Fn() -> D> Runner<D, M> {
             "device missed"
         );
         self.close();
+        self.climb(&fault);
         self.link = Link::Closed {
             retry_at: clock::now() + self.timing.pause(self.misses),
             fault,
         };
+    }
+
+    /// Something was plugged or pulled: looks at once, and again soon, because the rights and links
+    /// of a device file come a moment after the device.
+    fn wake(&mut self) {
+        let now = clock::now();
+        match &mut self.link {
+            Link::Open { poll_at } => *poll_at = now,
+            Link::Closed { retry_at, .. } => {
+                *retry_at = now;
+                self.misses = self.misses.min(self.timing.misses_before_gone);
+            }
+        }
+    }
+
+    /// Climbs the next rung of the ladder when reopening alone has not helped. A fault of the
+    /// configuration is not mended by pulling plugs.
+    fn climb(&mut self, fault: &Fault) {
+        let now = clock::now();
+        let is_due = self.misses >= self.timing.misses_before_gone
+            && self.grace_until.is_none_or(|until| now >= until)
+            && fault.action != Action::Configuration;
+        if !is_due || self.rungs.is_empty() {
+            return;
+        }
+        if self.next_rung >= self.rungs.len() {
+            match self.ladder_rests_until {
+                None => self.ladder_rests_until = Some(now + self.timing.ladder_rest),
+                Some(until) if now >= until => {
+                    self.ladder_rests_until = None;
+                    self.next_rung = 0;
+                }
+                Some(_) => {}
+            }
+            return;
+        }
+        let Some(rung) = self.rungs.get_mut(self.next_rung) else {
+            return;
+        };
+        self.next_rung += 1;
+        match (rung.climb)() {
+            Ok(()) => {
+                tracing::warn!(device = self.id, rung = rung.name, "brought back by force");
+                self.outlet.1.recovered(rung.name);
+            }
+            Err(reason) => {
+                tracing::warn!(
+                    device = self.id,
+                    rung = rung.name,
+                    reason,
+                    "rung not climbed"
+                );
+            }
+        }
     }
 
     fn report_fault_if_due(&self) {

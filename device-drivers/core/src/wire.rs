@@ -6,16 +6,21 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::Duration;
 
 use serialport::{ClearBuffer, SerialPort, TTYPort};
 
 use crate::clock;
 use crate::fault::{Action, Fault};
+use crate::tap::{self, Direction};
 
 /// Longest wait for a TCP connection. Chosen: a device on the same switch answers in milliseconds.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// Longest wait for the address of a host name. Chosen.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(3);
 /// Addresses of one host name that are tried. Chosen.
 const ADDRESSES_MAX: usize = 4;
 /// Bytes given to a serial port at once. A terminal that says it has room takes 256 bytes without
@@ -72,6 +77,18 @@ pub enum WireError {
     /// The other side gives no sign of life or takes no more bytes.
     #[error("nothing moved before the limit")]
     TimedOut,
+    /// The device refused (a stalled USB pipe, already cleared).
+    #[error("the device refused the transfer")]
+    Stalled,
+    /// This program may not open it.
+    #[error("no permission to open {port}")]
+    Denied {
+        /// The name.
+        port: String,
+    },
+    /// Descriptors or replies of the bus that make no sense.
+    #[error("the descriptors of the device make no sense")]
+    BadDescriptor,
     /// Anything else the kernel says.
     #[error("input or output failed: {0}")]
     Io(#[source] io::Error),
@@ -86,6 +103,9 @@ impl WireError {
             Self::InUse { .. } => "device.in-use",
             Self::Gone => "device.gone",
             Self::TimedOut => "device.silent",
+            Self::Stalled => "device.stalled",
+            Self::Denied { .. } => "device.no-permission",
+            Self::BadDescriptor => "device.bad-descriptor",
             Self::Io(_) => "device.io",
         }
     }
@@ -94,10 +114,14 @@ impl WireError {
 impl From<WireError> for Fault {
     fn from(error: WireError) -> Self {
         let action = match error {
-            WireError::BadName { .. } | WireError::InUse { .. } => Action::Configuration,
+            WireError::BadName { .. } | WireError::InUse { .. } | WireError::Denied { .. } => {
+                Action::Configuration
+            }
             WireError::NotThere { .. }
             | WireError::Gone
             | WireError::TimedOut
+            | WireError::Stalled
+            | WireError::BadDescriptor
             | WireError::Io(_) => Action::Maintenance,
         };
         Self::new(error.code(), action, error.to_string())
@@ -182,8 +206,12 @@ impl SerialWire {
     pub fn open(path: &str, baud: u32) -> Result<Self, WireError> {
         serialport::new(path, baud)
             .open_native()
+            .inspect(|_| tap::note(|| format!("opened at {baud} baud")))
             .map(Self)
             .map_err(|error| match error.kind {
+                serialport::ErrorKind::Io(io::ErrorKind::PermissionDenied) => WireError::Denied {
+                    port: path.to_owned(),
+                },
                 // The crate says `NoDevice` for both locks (TIOCEXCL and flock).
                 serialport::ErrorKind::NoDevice => WireError::InUse {
                     port: path.to_owned(),
@@ -206,6 +234,7 @@ impl SerialWire {
 
 impl Wire for SerialWire {
     fn write_all(&mut self, bytes: &[u8], limit: Duration) -> Result<(), WireError> {
+        tap::bytes(Direction::Sent, bytes);
         let deadline = clock::now() + limit;
         for chunk in bytes.chunks(SERIAL_CHUNK_BYTES) {
             let mut rest = chunk;
@@ -222,7 +251,7 @@ impl Wire for SerialWire {
 
     fn read(&mut self, buffer: &mut [u8], limit: Duration) -> Result<usize, WireError> {
         self.set_limit(limit)?;
-        read_some(&mut self.0, buffer)
+        received(read_some(&mut self.0, buffer), buffer)
     }
 
     fn discard_input(&mut self) {
@@ -243,45 +272,68 @@ impl TcpWire {
     /// [`WireError::NotThere`] when the connection is refused or the name is unknown,
     /// [`WireError::TimedOut`] when nobody answers, else [`WireError::Io`].
     pub fn connect(host: &str, port: u16) -> Result<Self, WireError> {
-        let not_there = || WireError::NotThere {
-            port: format!("tcp:{host}:{port}"),
-        };
-        let addresses: Vec<SocketAddr> = (host, port)
-            .to_socket_addrs()
-            .map_err(|_| not_there())?
-            .take(ADDRESSES_MAX)
-            .collect();
-        let mut failure = not_there();
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, CONNECT_LIMIT) {
-                Ok(stream) => {
-                    // Commands are short and wait for their answers.
-                    stream.set_nodelay(true).map_err(WireError::Io)?;
-                    return Ok(Self(stream));
-                }
-                Err(error) => {
-                    let is_refused = matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionRefused
-                            | io::ErrorKind::HostUnreachable
-                            | io::ErrorKind::NetworkUnreachable
-                    );
-                    failure = if is_refused {
-                        not_there()
-                    } else if is_time_out(&error) {
-                        WireError::TimedOut
-                    } else {
-                        WireError::Io(error)
-                    };
-                }
+        let stream = connect(host, port)?;
+        tap::note(|| format!("connected to {host} port {port}"));
+        Ok(Self(stream))
+    }
+}
+
+/// Connects to one of the first few addresses of `host`.
+pub(crate) fn connect(host: &str, port: u16) -> Result<TcpStream, WireError> {
+    let not_there = || WireError::NotThere {
+        port: format!("tcp:{host}:{port}"),
+    };
+    let mut failure = not_there();
+    for address in resolve(host, port).ok_or_else(not_there)? {
+        match TcpStream::connect_timeout(&address, CONNECT_LIMIT) {
+            Ok(stream) => {
+                // Commands are short and wait for their answers.
+                stream.set_nodelay(true).map_err(WireError::Io)?;
+                return Ok(stream);
+            }
+            Err(error) => {
+                let is_refused = matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionRefused
+                        | io::ErrorKind::HostUnreachable
+                        | io::ErrorKind::NetworkUnreachable
+                );
+                failure = if is_refused {
+                    not_there()
+                } else if is_time_out(&error) {
+                    WireError::TimedOut
+                } else {
+                    WireError::Io(error)
+                };
             }
         }
-        Err(failure)
     }
+    Err(failure)
+}
+
+/// The first few addresses of a host; `None` when the name is unknown or nobody answers in time.
+fn resolve(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Some(vec![SocketAddr::new(address, port)]);
+    }
+    // The system's resolver has no limit of its own, so it works on a thread that may be left behind.
+    let (sender, answer) = sync_channel(1);
+    let name = (host.to_owned(), port);
+    let asked = thread::Builder::new()
+        .name("resolve".to_owned())
+        .spawn(move || {
+            let found = name.to_socket_addrs().ok();
+            let found = found.map(|addresses| addresses.take(ADDRESSES_MAX).collect());
+            // Nobody listens any more when the limit has passed.
+            drop(sender.send(found));
+        });
+    asked.ok()?;
+    answer.recv_timeout(RESOLVE_LIMIT).ok().flatten()
 }
 
 impl Wire for TcpWire {
     fn write_all(&mut self, bytes: &[u8], limit: Duration) -> Result<(), WireError> {
+        tap::bytes(Direction::Sent, bytes);
         let deadline = clock::now() + limit;
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -304,7 +356,7 @@ impl Wire for TcpWire {
         self.0
             .set_read_timeout(Some(at_least_1_ms(limit)))
             .map_err(WireError::Io)?;
-        read_some(&mut self.0, buffer)
+        received(read_some(&mut self.0, buffer), buffer)
     }
 
     fn discard_input(&mut self) {
@@ -319,8 +371,17 @@ impl Wire for TcpWire {
 }
 
 /// A socket takes a limit of zero for "no limit", so the smallest one is given instead.
-fn at_least_1_ms(limit: Duration) -> Duration {
+pub(crate) fn at_least_1_ms(limit: Duration) -> Duration {
     limit.max(Duration::from_millis(1))
+}
+
+/// Shows the tap what came.
+fn received(result: Result<usize, WireError>, buffer: &[u8]) -> Result<usize, WireError> {
+    if let Ok(count) = result {
+        let bytes = buffer.get(..count).unwrap_or_default();
+        tap::bytes(Direction::Received, bytes);
+    }
+    result
 }
 
 fn read_some(source: &mut impl Read, buffer: &mut [u8]) -> Result<usize, WireError> {
@@ -347,14 +408,14 @@ fn written(result: io::Result<usize>) -> Result<usize, WireError> {
     }
 }
 
-fn is_time_out(error: &io::Error) -> bool {
+pub(crate) fn is_time_out(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
     )
 }
 
-fn broken(error: io::Error) -> WireError {
+pub(crate) fn broken(error: io::Error) -> WireError {
     let is_gone = matches!(
         error.kind(),
         // `serialport` turns EIO, ENXIO and ENODEV, which mean an unplugged port, into `Other`.

@@ -14,6 +14,7 @@ const QUICK: Timing = Timing {
     pause_max: Duration::from_millis(8),
     call_limit: Duration::from_mins(1),
     hang_margin: Duration::from_mins(1),
+    ladder_rest: Duration::from_mins(1),
 };
 
 /// What the scripted driver does; an empty script means "all is well".
@@ -93,6 +94,10 @@ struct Bench {
 }
 
 fn bench(script: Script, timing: Timing) -> Bench {
+    bench_with(script, timing, Support::default())
+}
+
+fn bench_with(script: Script, timing: Timing, support: Support) -> Bench {
     let script = Arc::new(Mutex::new(script));
     let (release, released) = sync_channel(4);
     let released = Arc::new(Mutex::new(released));
@@ -106,6 +111,7 @@ fn bench(script: Script, timing: Timing) -> Bench {
         },
         move |event| sender.try_send(event).unwrap(),
         timing,
+        support,
     );
     Bench {
         handle,
@@ -370,4 +376,102 @@ fn stopping_completes_everything_and_ends_the_thread() {
         })
         .collect();
     assert_eq!(completed, [running.unwrap(), waiting.unwrap()]);
+}
+
+/// A rung that counts how often it is climbed.
+fn rung(name: &'static str, climbed: &SyncSender<&'static str>, works: bool) -> Rung {
+    let climbed = climbed.clone();
+    Rung {
+        name,
+        climb: Box::new(move || {
+            climbed.send(name).unwrap();
+            if works {
+                Ok(())
+            } else {
+                Err("scripted".to_owned())
+            }
+        }),
+    }
+}
+
+#[test]
+fn e19_the_ladder_is_climbed_rung_by_rung_until_the_device_is_back() {
+    let (sender, climbed) = sync_channel(16);
+    let support = Support {
+        tap: Tap::default(),
+        rungs: vec![
+            rung("usb-rebind", &sender, false),
+            rung("power-cycle", &sender, true),
+        ],
+    };
+    let script = Script {
+        opens: std::iter::repeat_n(Err(gone()), 7).collect(),
+        ..Script::default()
+    };
+    let bench = bench_with(script, QUICK, support);
+    assert_eq!(bench.next_status().state, DeviceState::Starting);
+    assert_eq!(bench.next_status().state, DeviceState::NoDevice);
+    bench.until_online();
+    let order: Vec<&str> = climbed.try_iter().collect();
+    assert_eq!(order, ["usb-rebind", "power-cycle"]);
+    let snapshot = bench.handle.observer().snapshot();
+    assert_eq!(snapshot.diary.recovered.get("power-cycle"), Some(&1));
+    assert_eq!(snapshot.diary.recovered.get("usb-rebind"), None);
+    assert_eq!(snapshot.diary.faults.get("device.gone"), Some(&1));
+    assert_eq!(
+        snapshot.last_fault.map(|fault| fault.code),
+        Some("device.gone")
+    );
+}
+
+#[test]
+fn e18_each_device_has_its_own_ladder_and_a_wrong_configuration_pulls_no_plug() {
+    let (sender, climbed) = sync_channel(16);
+    let support = Support {
+        tap: Tap::default(),
+        rungs: vec![rung("power-cycle", &sender, true)],
+    };
+    let wrong = Fault::new("device.bad-port", Action::Configuration, "scripted");
+    let script = Script {
+        opens: std::iter::repeat_n(Err(wrong), 8).collect(),
+        ..Script::default()
+    };
+    let bench = bench_with(script, QUICK, support);
+    bench.until_online();
+    assert_eq!(climbed.try_iter().count(), 0);
+}
+
+#[test]
+fn a_word_from_the_kernel_ends_the_longest_pause() {
+    let patient = Timing {
+        pause_min: Duration::from_hours(1),
+        pause_max: Duration::from_hours(1),
+        ..QUICK
+    };
+    let script = Script {
+        opens: [Err(gone())].into(),
+        ..Script::default()
+    };
+    let bench = bench(script, patient);
+    let waker = bench.handle.waker();
+    let deadline = clock::now() + LONG;
+    while lock(&bench.script).opened == 0 {
+        assert!(clock::now() < deadline, "the device is never opened");
+        thread::yield_now();
+    }
+    waker.wake();
+    bench.until_online();
+}
+
+#[test]
+fn the_diary_counts_how_commands_end() {
+    let bench = bench(Script::default(), QUICK);
+    bench.until_online();
+    for order in [Order::Say(1), Order::Say(2), Order::Panic] {
+        let id = bench.handle.command(order, LONG).unwrap();
+        bench.completion_of(id);
+    }
+    let diary = bench.handle.observer().snapshot().diary;
+    assert_eq!((diary.commands, diary.succeeded), (3, 2));
+    assert_eq!(diary.failed.get("device.driver-crashed"), Some(&1));
 }
