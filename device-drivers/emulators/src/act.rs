@@ -9,10 +9,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::camera::CameraFault;
-use crate::card::CardSpec;
+use crate::card::{CardError, CardSpec};
 use crate::id_card::CardFault;
+use crate::io_board::{InputChoice, IoFault};
+use crate::mischief::Misbehavior;
 use crate::page_printer::PageFault;
-use crate::qr_scanner::CodeEncoding;
+use crate::qr_scanner::{CodeEncoding, CodeFault};
+use crate::smart_card::{ChipFault, ChipVersion, SelectBy};
 
 /// One device of the bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -30,6 +33,12 @@ pub enum Device {
     Camera,
     /// The camera that looks at documents.
     DocumentCamera,
+    /// The uninterruptible power supply.
+    Ups,
+    /// The board of inputs and outputs.
+    IoBoard,
+    /// The slot for cards with a chip.
+    SmartCard,
 }
 
 /// A card by the name of a synthetic person, or spelled out.
@@ -40,6 +49,19 @@ pub enum CardChoice {
     Name(String),
     /// Every field given.
     Spec(Box<CardSpec>),
+}
+
+impl CardChoice {
+    /// The fields of the card.
+    ///
+    /// # Errors
+    /// [`CardError::UnknownName`]: no synthetic person has that name.
+    pub fn spec(self) -> Result<CardSpec, CardError> {
+        match self {
+            Self::Name(name) => CardSpec::named(&name),
+            Self::Spec(card) => Ok(*card),
+        }
+    }
 }
 
 /// Something that is done to the devices, tagged by `do`.
@@ -188,6 +210,64 @@ pub enum Act {
         /// Which printer.
         device: Device,
     },
+    /// Makes the scanner misbehave as only scanners do.
+    CodeFault {
+        /// How.
+        fault: CodeFault,
+    },
+    /// From now on the device misbehaves.
+    Misbehave {
+        /// Which device.
+        device: Device,
+        /// How.
+        how: Misbehavior,
+    },
+    /// The mains fails: the UPS is on its battery.
+    MainsLost,
+    /// The mains is back, and the battery full.
+    MainsBack,
+    /// The battery of the UPS is nearly empty.
+    BatteryLow,
+    /// The UPS itself fails.
+    UpsFailed,
+    /// Sets the load of the UPS.
+    UpsLoad {
+        /// Percent; above 100 is too much.
+        percent: u16,
+    },
+    /// Sets an input of the board: a door, a tamper switch, a presence sensor.
+    Input {
+        /// Its number from 0, or its name.
+        input: InputChoice,
+        /// On or off.
+        on: bool,
+    },
+    /// Spoils the next reply of the board.
+    IoFault {
+        /// How.
+        fault: IoFault,
+    },
+    /// Puts a card with a chip into the slot; one that is in there is drawn first.
+    InsertChipCard {
+        /// Whose.
+        card: CardChoice,
+        /// `1`, `2` or `3` (default): numbering of its records.
+        #[serde(default)]
+        version: ChipVersion,
+        /// It is some other kind of card.
+        #[serde(default)]
+        foreign: bool,
+        /// Which P1 it takes when a file is selected: `both` (default), `00` or `02`.
+        #[serde(default)]
+        select_by: SelectBy,
+    },
+    /// Draws the card with a chip.
+    RemoveChipCard,
+    /// Makes the card with a chip misbehave.
+    ChipCardFault {
+        /// How.
+        fault: ChipFault,
+    },
     /// Changes nothing; answers with the state of every device.
     State,
 }
@@ -230,6 +310,52 @@ mod tests {
             r#"{"do":"page-fault","fault":"absurd-lengths"}"#,
             &Act::PageFault {
                 fault: PageFault::AbsurdLengths,
+            },
+        );
+    }
+
+    #[test]
+    fn acts_on_further_devices_are_spelled_as_documented() {
+        check(
+            r#"{"do":"misbehave","device":"ups","how":"endless-garbage"}"#,
+            &Act::Misbehave {
+                device: Device::Ups,
+                how: Misbehavior::EndlessGarbage,
+            },
+        );
+        check(
+            r#"{"do":"input","input":"presence","on":true}"#,
+            &Act::Input {
+                input: InputChoice::Name("presence".to_owned()),
+                on: true,
+            },
+        );
+        check(
+            r#"{"do":"input","input":2,"on":false}"#,
+            &Act::Input {
+                input: InputChoice::Number(2),
+                on: false,
+            },
+        );
+        check(
+            r#"{"do":"insert-chip-card","card":"adult","version":"1"}"#,
+            &Act::InsertChipCard {
+                card: CardChoice::Name("adult".to_owned()),
+                version: ChipVersion::V1,
+                foreign: false,
+                select_by: SelectBy::Both,
+            },
+        );
+        check(
+            r#"{"do":"chip-card-fault","fault":{"pull-after":{"records":2}}}"#,
+            &Act::ChipCardFault {
+                fault: ChipFault::PullAfter { records: 2 },
+            },
+        );
+        check(
+            r#"{"do":"code-fault","fault":"wrong-checksum"}"#,
+            &Act::CodeFault {
+                fault: CodeFault::WrongChecksum,
             },
         );
     }

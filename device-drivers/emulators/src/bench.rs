@@ -10,12 +10,18 @@ use serde_json::{Value, json};
 
 use crate::act::{Act, CardChoice, Device};
 use crate::camera::{Camera, CameraConfig};
-use crate::card::{CardError, CardSpec};
-use crate::id_card::{IdCardConfig, IdCardReader};
+use crate::card::CardError;
+use crate::id_card::{CardFault, IdCardConfig, IdCardReader, IdCardTransport};
+use crate::io_board::{InputChoice, IoBoard, IoBoardConfig};
+use crate::line_device::LineTransport;
+use crate::mischief::Misbehavior;
 use crate::page_printer::{PagePrint, PagePrinter, PagePrinterConfig};
 use crate::qr_scanner::{CodeTooLong, QrScanner, QrScannerConfig};
 use crate::scenes;
-use crate::slip_printer::{SlipPrint, SlipPrinter, SlipPrinterConfig};
+use crate::slip_printer::{SlipPrint, SlipPrinter, SlipPrinterConfig, SlipTransport};
+use crate::smart_card::{ChipCard, SmartCardConfig, SmartCardSlot};
+use crate::ups::{Ups, UpsConfig};
+use crate::usb::{UsbBus, UsbConfig};
 
 /// Toner level at which the printer warns. Chosen: the fact sheet's sample reply.
 const TONER_LOW_PERCENT: u8 = 7;
@@ -40,6 +46,12 @@ pub enum BenchError {
         /// What was asked.
         act: &'static str,
     },
+    /// The configuration of the bench does not have the device.
+    #[error("{0:?} is not on this bench")]
+    Absent(Device),
+    /// The board has no such input.
+    #[error("the board has no input {0:?}")]
+    UnknownInput(InputChoice),
     /// The act lacks a value.
     #[error("the act needs {0}")]
     Missing(&'static str),
@@ -68,6 +80,17 @@ pub struct BenchConfig {
     pub page_printer: PagePrinterConfig,
     /// Both cameras.
     pub camera: CameraConfig,
+    /// The bus of those devices that are on USB.
+    pub usb: UsbConfig,
+    /// The power supply, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ups: Option<UpsConfig>,
+    /// The board of inputs and outputs, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io_board: Option<IoBoardConfig>,
+    /// The slot for cards with a chip, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smart_card: Option<SmartCardConfig>,
 }
 
 impl BenchConfig {
@@ -83,16 +106,29 @@ impl BenchConfig {
         config.page_printer.page_ms = 20;
         config
     }
+
+    /// True when a device is on USB.
+    fn has_usb(&self) -> bool {
+        let is_line = |transport| transport == LineTransport::UsbSerial;
+        self.id_card.transport != IdCardTransport::Serial
+            || self.qr_scanner.is_usb()
+            || matches!(
+                self.slip_printer.transport,
+                SlipTransport::Usb | SlipTransport::UsbSerial
+            )
+            || self.ups.as_ref().is_some_and(|ups| is_line(ups.transport))
+            || (self.io_board.as_ref()).is_some_and(|board| is_line(board.transport))
+    }
 }
 
-/// Where drivers reach the devices.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Where drivers reach the devices. A device on USB is at `usbip:HOST:PORT/BUSID`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ports {
-    /// Path of a serial line.
+    /// Path of a serial line, or a device on USB.
     pub id_card: PathBuf,
-    /// Path of a serial line.
+    /// Path of a serial line, or a device on USB.
     pub qr_scanner: PathBuf,
-    /// `tcp:127.0.0.1:N` or `serial:PATH`.
+    /// `tcp:127.0.0.1:N`, `serial:PATH`, or a device on USB.
     pub slip_printer: String,
     /// `ipp://127.0.0.1:N/ipp/print`.
     pub page_printer: String,
@@ -100,6 +136,18 @@ pub struct Ports {
     pub camera: String,
     /// `tcp:127.0.0.1:N/stream`: the camera that looks at documents.
     pub document_camera: String,
+    /// Path of a serial line, or a device on USB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ups: Option<PathBuf>,
+    /// Path of a serial line, or a device on USB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_board: Option<PathBuf>,
+    /// Where the slot looks for the virtual reader of `pcscd`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smart_card: Option<String>,
+    /// `HOST:PORT` of the USB/IP server, where a device is on USB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usb: Option<String>,
 }
 
 /// The running bench; dropping it stops every emulator.
@@ -111,6 +159,10 @@ pub struct Bench {
     page_printer: PagePrinter,
     camera: Camera,
     document_camera: Camera,
+    ups: Option<Ups>,
+    io_board: Option<IoBoard>,
+    smart_card: Option<SmartCardSlot>,
+    usb: Option<UsbBus>,
 }
 
 impl Bench {
@@ -124,13 +176,32 @@ impl Bench {
         camera.show(scenes::empty()?);
         let document_camera = Camera::start("document-camera", &config.camera)?;
         document_camera.show(scenes::empty()?);
+        let usb = if config.has_usb() {
+            Some(UsbBus::start(&config.usb)?)
+        } else {
+            None
+        };
+        let usb = usb.as_ref();
         Ok(Self {
-            id_card: IdCardReader::start(dir, config.id_card)?,
-            qr_scanner: QrScanner::start(dir, config.qr_scanner)?,
-            slip_printer: SlipPrinter::start(dir, config.slip_printer)?,
+            id_card: IdCardReader::start_at(usb, dir, config.id_card)?,
+            qr_scanner: QrScanner::start_at(usb, dir, config.qr_scanner)?,
+            slip_printer: SlipPrinter::start_at(usb, dir, config.slip_printer)?,
             page_printer: PagePrinter::start(dir, config.page_printer)?,
             camera,
             document_camera,
+            ups: match &config.ups {
+                Some(config) => Some(Ups::start_at(usb, dir, config)?),
+                None => None,
+            },
+            io_board: match config.io_board {
+                Some(config) => Some(IoBoard::start_at(usb, dir, config)?),
+                None => None,
+            },
+            smart_card: match &config.smart_card {
+                Some(config) => Some(SmartCardSlot::start(config)?),
+                None => None,
+            },
+            usb: usb.cloned(),
         })
     }
 
@@ -143,6 +214,10 @@ impl Bench {
             page_printer: self.page_printer.port(),
             camera: self.camera.port(),
             document_camera: self.document_camera.port(),
+            ups: self.ups.as_ref().map(|ups| ups.port().to_owned()),
+            io_board: self.io_board.as_ref().map(|board| board.port().to_owned()),
+            smart_card: self.smart_card.as_ref().map(|slot| slot.vpcd().to_string()),
+            usb: self.usb.as_ref().map(|bus| bus.address().to_string()),
         }
     }
 
@@ -164,30 +239,15 @@ impl Bench {
     /// world is unchanged then.
     pub fn apply(&self, act: Act) -> Result<Value, BenchError> {
         let device = match act {
-            Act::InsertCard { card } => {
-                let card = match card {
-                    CardChoice::Name(name) => CardSpec::named(&name)?,
-                    CardChoice::Spec(card) => *card,
-                };
-                self.id_card.insert(&card)?;
-                Device::IdCard
-            }
-            Act::RemoveCard => {
-                self.id_card.remove();
-                Device::IdCard
-            }
-            Act::CardFault { fault } => {
-                self.id_card.fault(fault);
-                Device::IdCard
-            }
+            Act::InsertCard { card } => self.insert_card(card)?,
+            Act::RemoveCard => self.at_id_card(IdCardReader::remove),
+            Act::CardFault { fault } => self.at_id_card(|reader| reader.fault(fault)),
             Act::ShowCode { text, encoding } => {
                 self.qr_scanner.present(&encoding.bytes(&text))?;
                 Device::QrScanner
             }
-            Act::HideCode => {
-                self.qr_scanner.hide();
-                Device::QrScanner
-            }
+            Act::HideCode => self.at_qr_scanner(QrScanner::hide),
+            Act::CodeFault { fault } => self.at_qr_scanner(|scanner| scanner.fault(fault)),
             Act::PaperOut { device } => self.set_paper(device, Some(0), Some(0))?,
             Act::PaperIn { device } => self.refill(device)?,
             Act::PaperLeft { device, mm, pages } => self.set_paper(device, mm, pages)?,
@@ -203,57 +263,152 @@ impl Bench {
             Act::TonerLow => self.set_toner(TONER_LOW_PERCENT),
             Act::Toner { percent } => self.set_toner(percent),
             Act::PageFault { fault } => {
-                if !self.page_printer.fault(fault) {
-                    return Err(BenchError::NotFollowed);
-                }
-                Device::PagePrinter
+                followed(self.page_printer.fault(fault), Device::PagePrinter)?
             }
             Act::CableCut { device } => self.set_cable(device, false)?,
             Act::CablePlug { device } => self.set_cable(device, true)?,
-            Act::Garble { device } => self.garble(device),
-            Act::Slow { device } => self.slow(device),
+            Act::Garble { device } => self.misbehave(device, Misbehavior::Garbage)?,
+            Act::Slow { device } => self.misbehave(device, Misbehavior::Slow)?,
+            Act::Misbehave { device, how } => self.misbehave(device, how)?,
             Act::Mend { device } => self.mend(device)?,
             Act::ShowScene {
                 camera,
                 scene,
                 file,
-            } => {
-                let picture = picture(scene, file)?;
-                self.camera_of(camera, "show a scene")?.show(picture);
-                camera
-            }
+            } => self.show_scene(camera, scene, file)?,
             Act::CameraFault { camera, fault } => {
-                self.camera_of(camera, "misbehave like a camera")?
-                    .fault(fault);
+                let known = self.camera_of(camera, "misbehave like a camera")?;
+                known.fault(fault);
                 camera
             }
             Act::TakePaper { device } => self.take_paper(device)?,
+            Act::MainsLost => self.at_ups(|ups| ups.set_mains(false))?,
+            Act::MainsBack => self.at_ups(|ups| ups.set_mains(true))?,
+            Act::BatteryLow => self.at_ups(|ups| ups.set_battery_low(true))?,
+            Act::UpsFailed => self.at_ups(|ups| ups.set_failed(true))?,
+            Act::UpsLoad { percent } => self.at_ups(|ups| ups.set_load(percent))?,
+            Act::Input { input, on } => self.set_input(input, on)?,
+            Act::IoFault { fault } => self.at_io_board(|board| board.fault(fault))?,
+            Act::InsertChipCard {
+                card,
+                version,
+                foreign: is_foreign,
+                select_by,
+            } => self.insert_chip_card(&ChipCard {
+                card: card.spec()?,
+                version,
+                is_foreign,
+                select_by,
+            })?,
+            Act::RemoveChipCard => self.at_smart_card(SmartCardSlot::remove)?,
+            Act::ChipCardFault { fault } => self.at_smart_card(|slot| slot.fault(fault))?,
             Act::State => return Ok(self.state()),
         };
-        Ok(self.report(device))
+        self.report(device)
     }
 
     /// The state of every device, by its name, with the prints made so far.
     pub fn state(&self) -> Value {
-        json!({
+        let mut state = json!({
             "id-card": self.id_card.report(),
             "qr-scanner": self.qr_scanner.report(),
             "slip-printer": self.slip_printer.report(),
             "page-printer": self.page_printer.report(),
             "camera": self.camera.report(),
             "document-camera": self.document_camera.report(),
-        })
+        });
+        if let Some(ups) = &self.ups {
+            state["ups"] = ups.report();
+        }
+        if let Some(board) = &self.io_board {
+            state["io-board"] = board.report();
+        }
+        if let Some(slot) = &self.smart_card {
+            state["smart-card"] = slot.report();
+        }
+        state
     }
 
-    fn report(&self, device: Device) -> Value {
-        match device {
+    fn report(&self, device: Device) -> Result<Value, BenchError> {
+        Ok(match device {
             Device::IdCard => self.id_card.report(),
             Device::QrScanner => self.qr_scanner.report(),
             Device::SlipPrinter => self.slip_printer.report(),
             Device::PagePrinter => self.page_printer.report(),
             Device::Camera => self.camera.report(),
             Device::DocumentCamera => self.document_camera.report(),
+            Device::Ups => self.ups()?.report(),
+            Device::IoBoard => self.io_board()?.report(),
+            Device::SmartCard => self.smart_card()?.report(),
+        })
+    }
+
+    fn ups(&self) -> Result<&Ups, BenchError> {
+        self.ups.as_ref().ok_or(BenchError::Absent(Device::Ups))
+    }
+
+    fn io_board(&self) -> Result<&IoBoard, BenchError> {
+        let board = self.io_board.as_ref();
+        board.ok_or(BenchError::Absent(Device::IoBoard))
+    }
+
+    fn smart_card(&self) -> Result<&SmartCardSlot, BenchError> {
+        let slot = self.smart_card.as_ref();
+        slot.ok_or(BenchError::Absent(Device::SmartCard))
+    }
+
+    fn at_id_card(&self, act: impl FnOnce(&IdCardReader)) -> Device {
+        act(&self.id_card);
+        Device::IdCard
+    }
+
+    fn at_qr_scanner(&self, act: impl FnOnce(&QrScanner)) -> Device {
+        act(&self.qr_scanner);
+        Device::QrScanner
+    }
+
+    fn at_ups(&self, act: impl FnOnce(&Ups)) -> Result<Device, BenchError> {
+        act(self.ups()?);
+        Ok(Device::Ups)
+    }
+
+    fn at_io_board(&self, act: impl FnOnce(&IoBoard)) -> Result<Device, BenchError> {
+        act(self.io_board()?);
+        Ok(Device::IoBoard)
+    }
+
+    fn at_smart_card(&self, act: impl FnOnce(&SmartCardSlot)) -> Result<Device, BenchError> {
+        act(self.smart_card()?);
+        Ok(Device::SmartCard)
+    }
+
+    fn insert_card(&self, card: CardChoice) -> Result<Device, BenchError> {
+        self.id_card.insert(&card.spec()?)?;
+        Ok(Device::IdCard)
+    }
+
+    fn insert_chip_card(&self, card: &ChipCard) -> Result<Device, BenchError> {
+        self.smart_card()?.insert(card)?;
+        Ok(Device::SmartCard)
+    }
+
+    fn set_input(&self, input: InputChoice, is_on: bool) -> Result<Device, BenchError> {
+        if self.io_board()?.set_input(&input, is_on) {
+            Ok(Device::IoBoard)
+        } else {
+            Err(BenchError::UnknownInput(input))
         }
+    }
+
+    fn show_scene(
+        &self,
+        camera: Device,
+        scene: Option<String>,
+        file: Option<PathBuf>,
+    ) -> Result<Device, BenchError> {
+        let picture = picture(scene, file)?;
+        self.camera_of(camera, "show a scene")?.show(picture);
+        Ok(camera)
     }
 
     fn set_paper(
@@ -345,40 +500,48 @@ impl Bench {
             (Device::Camera, true) => self.camera.plug_cable(),
             (Device::DocumentCamera, false) => self.document_camera.cut_cable(),
             (Device::DocumentCamera, true) => self.document_camera.plug_cable(),
+            (Device::Ups, false) => self.ups()?.cut_cable(),
+            (Device::Ups, true) => self.ups()?.plug_cable(),
+            (Device::IoBoard, false) => self.io_board()?.cut_cable(),
+            (Device::IoBoard, true) => self.io_board()?.plug_cable(),
+            (Device::SmartCard, false) => self.smart_card()?.cut_cable(),
+            (Device::SmartCard, true) => self.smart_card()?.plug_cable(),
         };
-        if is_done {
-            Ok(device)
-        } else {
-            Err(BenchError::NotFollowed)
-        }
+        followed(is_done, device)
     }
 
-    fn garble(&self, device: Device) -> Device {
-        match device {
-            Device::IdCard => self.id_card.fault(crate::CardFault::Garbage),
-            Device::QrScanner => self.qr_scanner.garble(),
-            Device::SlipPrinter => self.slip_printer.garble(),
-            Device::PagePrinter => {
-                self.page_printer.garble();
+    fn misbehave(&self, device: Device, how: Misbehavior) -> Result<Device, BenchError> {
+        let not_so = Err(BenchError::NotForDevice {
+            device,
+            act: "misbehave in that way",
+        });
+        match (device, how) {
+            (Device::IdCard, _) => self.id_card.fault(card_fault(how)),
+            (Device::QrScanner, _) => self.qr_scanner.misbehave(how),
+            (Device::SlipPrinter, _) => self.slip_printer.misbehave(how),
+            (Device::Ups, _) => self.ups()?.misbehave(how),
+            (Device::IoBoard, _) => self.io_board()?.misbehave(how),
+            (Device::PagePrinter, Misbehavior::Garbage) => self.page_printer.garble(),
+            (Device::PagePrinter, Misbehavior::Slow) => self.page_printer.slow(),
+            (Device::Camera | Device::DocumentCamera, _) => {
+                let fault = match how {
+                    Misbehavior::Garbage | Misbehavior::EndlessGarbage => {
+                        crate::CameraFault::Garbage
+                    }
+                    Misbehavior::Silence => crate::CameraFault::Stall,
+                    Misbehavior::Slow => crate::CameraFault::Slow,
+                    Misbehavior::Trickle | Misbehavior::Vanish | Misbehavior::Stall => {
+                        return not_so;
+                    }
+                };
+                self.camera_of(device, "misbehave")?.fault(fault);
             }
-            Device::Camera => self.camera.fault(crate::CameraFault::Garbage),
-            Device::DocumentCamera => self.document_camera.fault(crate::CameraFault::Garbage),
-        }
-        device
-    }
-
-    fn slow(&self, device: Device) -> Device {
-        match device {
-            Device::IdCard => self.id_card.fault(crate::CardFault::Slow),
-            Device::QrScanner => self.qr_scanner.slow(),
-            Device::SlipPrinter => self.slip_printer.slow(),
-            Device::PagePrinter => {
-                self.page_printer.slow();
+            (Device::SmartCard, Misbehavior::Silence) => {
+                self.smart_card()?.fault(crate::ChipFault::Mute);
             }
-            Device::Camera => self.camera.fault(crate::CameraFault::Slow),
-            Device::DocumentCamera => self.document_camera.fault(crate::CameraFault::Slow),
+            (Device::PagePrinter | Device::SmartCard, _) => return not_so,
         }
-        device
+        Ok(device)
     }
 
     fn mend(&self, device: Device) -> Result<Device, BenchError> {
@@ -386,13 +549,12 @@ impl Bench {
             Device::IdCard => self.id_card.mend(),
             Device::QrScanner => self.qr_scanner.mend(),
             Device::SlipPrinter => self.slip_printer.mend(),
-            Device::PagePrinter => {
-                if !self.page_printer.mend() {
-                    return Err(BenchError::NotFollowed);
-                }
-            }
+            Device::PagePrinter => return followed(self.page_printer.mend(), device),
             Device::Camera => self.camera.mend(),
             Device::DocumentCamera => self.document_camera.mend(),
+            Device::Ups => self.ups()?.mend(),
+            Device::IoBoard => self.io_board()?.mend(),
+            Device::SmartCard => self.smart_card()?.mend(),
         }
         Ok(device)
     }
@@ -401,10 +563,35 @@ impl Bench {
         match device {
             Device::Camera => Ok(&self.camera),
             Device::DocumentCamera => Ok(&self.document_camera),
-            Device::IdCard | Device::QrScanner | Device::SlipPrinter | Device::PagePrinter => {
-                Err(BenchError::NotForDevice { device, act })
-            }
+            Device::IdCard
+            | Device::QrScanner
+            | Device::SlipPrinter
+            | Device::PagePrinter
+            | Device::Ups
+            | Device::IoBoard
+            | Device::SmartCard => Err(BenchError::NotForDevice { device, act }),
         }
+    }
+}
+
+/// The device, when its emulator has followed.
+fn followed(is_done: bool, device: Device) -> Result<Device, BenchError> {
+    if is_done {
+        Ok(device)
+    } else {
+        Err(BenchError::NotFollowed)
+    }
+}
+
+fn card_fault(how: Misbehavior) -> CardFault {
+    match how {
+        Misbehavior::Garbage => CardFault::Garbage,
+        Misbehavior::EndlessGarbage => CardFault::EndlessGarbage,
+        Misbehavior::Silence => CardFault::Silence,
+        Misbehavior::Slow => CardFault::Slow,
+        Misbehavior::Trickle => CardFault::Trickle,
+        Misbehavior::Vanish => CardFault::Vanish,
+        Misbehavior::Stall => CardFault::Stall,
     }
 }
 
@@ -417,9 +604,13 @@ fn printer(device: Device, act: &'static str) -> Result<Printer, BenchError> {
     match device {
         Device::SlipPrinter => Ok(Printer::Slip),
         Device::PagePrinter => Ok(Printer::Page),
-        Device::IdCard | Device::QrScanner | Device::Camera | Device::DocumentCamera => {
-            Err(BenchError::NotForDevice { device, act })
-        }
+        Device::IdCard
+        | Device::QrScanner
+        | Device::Camera
+        | Device::DocumentCamera
+        | Device::Ups
+        | Device::IoBoard
+        | Device::SmartCard => Err(BenchError::NotForDevice { device, act }),
     }
 }
 

@@ -28,6 +28,9 @@ pub enum CardError {
         /// Characters the card holds.
         room: usize,
     },
+    /// Only a resident has a social security card here: take another person.
+    #[error("only a resident's card has a chip with a social security account")]
+    NoChip,
     /// No person of that name in `cards.toml`.
     #[error("no card is named {0:?}")]
     UnknownName(String),

@@ -1,8 +1,10 @@
-//! A resident identity card reader that speaks the SDT protocol on a pseudo terminal
-//! (`device-protocols`, sections 1.1–1.7).
+//! A resident identity card reader that speaks the SDT protocol on a pseudo terminal or over USB
+//! (`device-protocols`, sections 1.1–1.8).
 //!
 //! Strict about the order find → select → read; a card that was read, or whose reading failed,
 //! answers "no card" until it is lifted. Replies leave at the line's speed.
+
+mod transport;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,8 +14,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::card::{CardError, CardSpec, PHOTO_BYTES, TEXT_BYTES};
-use crate::serial::SerialLine;
+use crate::mischief::{ENDLESS_BYTES, TRICKLE, slow};
 use crate::steering::{Rubbish, Running, Steered, TICK, now};
+use crate::usb::{UsbBus, UsbConfig};
+pub use transport::IdCardTransport;
+use transport::{Transport, TransportReport};
 
 const PREAMBLE: [u8; 5] = [0xAA, 0xAA, 0xAA, 0x96, 0x69];
 /// Shortest meaningful length field of a request: CMD, PARA, CHK.
@@ -35,8 +40,12 @@ const SAM_ID: [u8; 16] = [
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct IdCardConfig {
+    /// How a driver reaches it.
+    pub transport: IdCardTransport,
     /// Speed after power-on, bits per second; 0 sends without pacing.
     pub baud: u32,
+    /// Rubbish goes both ways while the driver has set another speed: for drivers that probe.
+    pub heeds_speed: bool,
     /// Time of the radio and the module for find and select, milliseconds.
     pub find_ms: u64,
     /// Time of the radio and the module for one read, milliseconds.
@@ -50,7 +59,9 @@ pub struct IdCardConfig {
 impl Default for IdCardConfig {
     fn default() -> Self {
         Self {
+            transport: IdCardTransport::Serial,
             baud: 115_200,
+            heeds_speed: false,
             find_ms: 15,
             read_ms: 300,
             fingerprints: 0,
@@ -73,7 +84,7 @@ pub enum Operation {
     Read,
 }
 
-/// A way in which the reader misbehaves. All but the last four happen once.
+/// A way in which the reader misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CardFault {
@@ -97,14 +108,22 @@ pub enum CardFault {
     BadLength,
     /// Two AA bytes come before the next reply.
     Noise,
-    /// Replies come in pieces of three bytes with pauses between.
+    /// The endpoint of the replies halts instead of the next reply (USB).
+    Stall,
+    /// The reader is gone between the next request and its reply, as if its cable had been cut.
+    Vanish,
+    /// Lasts: replies come in pieces of three bytes with pauses between.
     Chopped,
-    /// Replies are rubbish.
+    /// Lasts: replies are rubbish.
     Garbage,
-    /// No replies.
+    /// Lasts: rubbish without end, asked or not.
+    EndlessGarbage,
+    /// Lasts: no replies.
     Silence,
-    /// Replies come at a tenth of the speed.
+    /// Lasts: replies come at a tenth of the speed.
     Slow,
+    /// Lasts: one byte a second.
+    Trickle,
 }
 
 /// A card as it lies on the reader.
@@ -137,8 +156,10 @@ enum Stage {
 struct Lasting {
     is_chopped: bool,
     is_garbled: bool,
+    is_endless: bool,
     is_silent: bool,
     is_slow: bool,
+    is_trickling: bool,
 }
 
 #[derive(Debug)]
@@ -161,18 +182,49 @@ struct State {
 pub struct IdCardReader {
     running: Running<State>,
     port: PathBuf,
+    transport: TransportReport,
     config: IdCardConfig,
 }
 
 impl IdCardReader {
-    /// Starts a reader whose driver side is `<dir>/id-card`.
+    /// Starts a reader; its driver side is `<dir>/id-card`, or on a USB bus of its own.
     ///
     /// # Errors
-    /// No pseudo terminal, or the directory cannot be written.
+    /// No pseudo terminal or port, or the directory cannot be written.
     pub fn start(dir: &Path, config: IdCardConfig) -> io::Result<Self> {
-        let port = dir.join(PORT_NAME);
+        Self::start_at(None, dir, config)
+    }
+
+    /// Starts a reader that is plugged into `bus`, if its transport is USB.
+    ///
+    /// # Errors
+    /// As [`IdCardReader::start`].
+    pub fn start_on(bus: &UsbBus, dir: &Path, config: IdCardConfig) -> io::Result<Self> {
+        Self::start_at(Some(bus), dir, config)
+    }
+
+    pub(crate) fn start_at(
+        bus: Option<&UsbBus>,
+        dir: &Path,
+        config: IdCardConfig,
+    ) -> io::Result<Self> {
+        let line = match (config.transport, bus) {
+            (IdCardTransport::Serial, _) => {
+                Transport::open_serial(&dir.join(PORT_NAME), config.baud, config.heeds_speed)?
+            }
+            (transport, Some(bus)) => Transport::open_usb(bus, transport),
+            (transport, None) => {
+                Transport::open_usb(&UsbBus::start(&UsbConfig::default())?, transport)
+            }
+        };
+        Self::run(line, config)
+    }
+
+    fn run(line: Transport, config: IdCardConfig) -> io::Result<Self> {
+        let port = line.name();
+        let transport = line.report();
         let mut reader = Reader {
-            line: SerialLine::open(&port, config.baud)?,
+            line,
             config: config.clone(),
             received: Vec::new(),
             last_byte: now(),
@@ -194,11 +246,12 @@ impl IdCardReader {
         Ok(Self {
             running,
             port,
+            transport,
             config,
         })
     }
 
-    /// Where a driver reaches the reader.
+    /// Where a driver reaches the reader: a path, or `usbip:HOST:PORT/BUSID`.
     pub fn port(&self) -> &Path {
         &self.port
     }
@@ -237,6 +290,8 @@ impl IdCardReader {
             CardFault::Garbage => state.lasting.is_garbled = true,
             CardFault::Silence => state.lasting.is_silent = true,
             CardFault::Slow => state.lasting.is_slow = true,
+            CardFault::EndlessGarbage => state.lasting.is_endless = true,
+            CardFault::Trickle => state.lasting.is_trickling = true,
             CardFault::Status {
                 on: Operation::Sam,
                 code,
@@ -246,7 +301,9 @@ impl IdCardReader {
             | CardFault::BadChecksum
             | CardFault::Truncated { .. }
             | CardFault::BadLength
-            | CardFault::Noise => state.once = Some(fault),
+            | CardFault::Noise
+            | CardFault::Stall
+            | CardFault::Vanish => state.once = Some(fault),
         });
     }
 
@@ -285,6 +342,7 @@ impl IdCardReader {
                 "cable": state.has_cable,
                 "commands": state.commands,
                 "bad-frames": state.bad_frames,
+                "usb": self.transport.value(),
             })
         })
     }
@@ -402,7 +460,7 @@ impl Answer {
 
 /// The thread's own side of the reader.
 struct Reader {
-    line: SerialLine,
+    line: Transport,
     config: IdCardConfig,
     received: Vec<u8>,
     last_byte: Instant,
@@ -429,10 +487,12 @@ impl Reader {
             steered.pause(TICK);
             return Ok(());
         }
-        let mut buffer = [0; 256];
-        let count = self.line.receive(&mut buffer, TICK)?;
-        if count > 0 {
-            self.received.extend(&buffer[..count]);
+        if steered.look(|state| state.lasting.is_endless) {
+            let rubbish = self.rubbish.bytes(ENDLESS_BYTES);
+            self.line
+                .send(&rubbish, steered, |state| state.wants_cable)?;
+        }
+        if self.line.receive(&mut self.received, TICK)? {
             self.last_byte = now();
         } else if now().duration_since(self.last_byte) >= FRAME_SILENCE {
             self.received.clear();
@@ -449,7 +509,9 @@ impl Reader {
         if wanted != self.line.is_plugged() {
             self.received.clear();
             if wanted {
-                self.line.baud = self.config.baud;
+                if self.config.transport == IdCardTransport::Serial {
+                    self.line.set_baud(self.config.baud);
+                }
                 self.line.plug()?;
             } else {
                 self.line.cut();
@@ -604,12 +666,20 @@ impl Reader {
             }
             (once, state.lasting)
         });
+        match once {
+            Some(CardFault::Vanish) => {
+                steered.change(|state| state.wants_cable = false);
+                return Ok(());
+            }
+            Some(CardFault::Stall) if self.line.stall() => return Ok(()),
+            Some(_) | None => {}
+        }
         let frame = self.spoil(answer.frame, once, lasting);
         self.put(&frame, lasting, steered)?;
         if let Some(baud) = answer.baud
-            && self.line.baud != 0
+            && self.line.baud() != 0
         {
-            self.line.baud = baud;
+            self.line.set_baud(baud);
         }
         Ok(())
     }
@@ -633,10 +703,14 @@ impl Reader {
             Some(CardFault::Noise) => frame.splice(0..0, [0xAA, 0xAA]).for_each(drop),
             Some(
                 CardFault::Status { .. }
+                | CardFault::Stall
+                | CardFault::Vanish
                 | CardFault::Chopped
                 | CardFault::Garbage
+                | CardFault::EndlessGarbage
                 | CardFault::Silence
-                | CardFault::Slow,
+                | CardFault::Slow
+                | CardFault::Trickle,
             )
             | None => {}
         }
@@ -645,14 +719,25 @@ impl Reader {
 
     fn put(&mut self, frame: &[u8], lasting: Lasting, steered: &Steered<State>) -> io::Result<()> {
         let keep = |state: &State| state.wants_cable;
-        let baud = self.line.baud;
-        if lasting.is_slow {
-            self.line.baud = if baud == 0 { 11_520 } else { baud / 10 };
+        let baud = self.line.baud();
+        if lasting.is_slow && baud == 0 {
+            // No wire that could be slow: the whole reply is late instead.
+            let bits = u64::try_from(frame.len() * 10).unwrap_or(u64::MAX);
+            steered.pause_while(
+                Duration::from_micros(bits * 1_000_000 / u64::from(slow(0))),
+                keep,
+            );
+        } else if lasting.is_slow {
+            self.line.set_baud(slow(baud));
         }
-        let piece = if lasting.is_chopped {
-            3
-        } else {
-            frame.len().max(1)
+        let (piece, pause) = match lasting {
+            Lasting {
+                is_trickling: true, ..
+            } => (1, TRICKLE),
+            Lasting {
+                is_chopped: true, ..
+            } if self.line.is_stream() => (3, Duration::from_millis(2)),
+            _ => (frame.len().max(1), Duration::ZERO),
         };
         let mut result = Ok(());
         for bytes in frame.chunks(piece) {
@@ -664,11 +749,14 @@ impl Reader {
                     break;
                 }
             }
-            if lasting.is_chopped {
-                steered.pause_while(Duration::from_millis(2), keep);
+            let is_so = |state: &State| {
+                keep(state) && (!lasting.is_trickling || state.lasting.is_trickling)
+            };
+            if !pause.is_zero() && !steered.pause_while(pause, is_so) {
+                break;
             }
         }
-        self.line.baud = baud;
+        self.line.set_baud(baud);
         result
     }
 }

@@ -1,10 +1,17 @@
-//! A code scanner that speaks Newland's unified commands on a pseudo terminal
-//! (`device-protocols`, sections 4.1 and 10.3).
+//! A code scanner on a pseudo terminal or over USB, in the dialects of `device-protocols`,
+//! sections 4.1–4.6 and 10.3.
 //!
 //! A code lies before the window until it is read, hidden, or the person gives up. It is read only
 //! while a trigger is on, or in presentation and continuous mode.
 
-use std::collections::BTreeMap;
+mod datalogic;
+mod dialect;
+mod gm65;
+mod hid_pos;
+mod honeywell;
+mod newland;
+mod ssi;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,41 +19,115 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::serial::SerialLine;
+use crate::mischief::{self, ENDLESS_BYTES, Fate, Misbehavior};
+use crate::serial::{LineReport, SerialLine};
 use crate::steering::{Rubbish, Running, Steered, TICK, now};
+use crate::usb::{UsbBus, UsbConfig, hid};
+use dialect::{Asked, Build, Dialect};
+pub use dialect::{Mode as ScanMode, Suffix as CodeSuffix};
+pub use hid_pos::HidLayout;
 
 const PORT_NAME: &str = "qr-scanner";
-/// Longest command frame accepted. Chosen: the manual's longest example has 42 bytes.
-const COMMAND_BYTES_MAX: usize = 512;
 /// Longest code accepted. Chosen: a version 40 QR code holds 2953 bytes.
 const CODE_BYTES_MAX: usize = 4096;
 /// Silence in the middle of a command that drops it. Chosen.
 const FRAME_SILENCE: Duration = Duration::from_millis(500);
+/// Bytes of commands kept. Chosen: more than the longest of any dialect.
+const RECEIVED_BYTES_MAX: usize = 8192;
+/// Time to decode of a slow scanner.
+const SLOW_DECODE: Duration = Duration::from_secs(2);
 
-const ACCEPTED: u8 = 0x06;
-const REFUSED: u8 = 0x15;
-const UNKNOWN: u8 = 0x05;
+/// What the scanner speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScannerDialect {
+    /// Newland's unified commands.
+    #[default]
+    Newland,
+    /// Honeywell's trigger and menu commands.
+    Honeywell,
+    /// Grow GM65 and modules like it.
+    Gm65,
+    /// Zebra's Simple Serial Interface.
+    Ssi,
+    /// Datalogic's single-byte commands.
+    Datalogic,
+    /// HID point of sale; over USB whatever the transport says.
+    HidPos,
+    /// HID keyboard; over USB whatever the transport says.
+    HidKeyboard,
+}
+
+/// How a driver reaches the scanner.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScannerTransport {
+    /// A pseudo terminal, `<dir>/qr-scanner`.
+    #[default]
+    Serial,
+    /// A serial line over USB (CDC-ACM).
+    UsbSerial,
+}
 
 /// How the scanner is built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct QrScannerConfig {
+    /// What it speaks.
+    pub dialect: ScannerDialect,
+    /// How a driver reaches it.
+    pub transport: ScannerTransport,
     /// Speed after power-on, bits per second; 0 sends without pacing.
     pub baud: u32,
+    /// Rubbish goes both ways while the driver has set another speed: for drivers that probe.
+    pub heeds_speed: bool,
     /// Time from light to data, milliseconds.
     pub decode_ms: u64,
     /// How long a person holds a code before the window, milliseconds.
     pub patience_ms: u64,
+    /// When it looks, after power-on.
+    pub mode: ScanMode,
+    /// How long one trigger lasts after power-on, milliseconds.
+    pub trigger_ms: u32,
+    /// What follows a code.
+    pub suffix: CodeSuffix,
+    /// Layout of point-of-sale reports.
+    pub hid_layout: HidLayout,
+    /// SSI: codes leave in packets after power-on, not raw.
+    pub ssi_packets: bool,
+    /// SSI: kind of code in those packets. `1C` is a QR code.
+    pub ssi_kind: u8,
 }
 
 impl Default for QrScannerConfig {
     fn default() -> Self {
         Self {
+            dialect: ScannerDialect::Newland,
+            transport: ScannerTransport::Serial,
             baud: 115_200,
+            heeds_speed: false,
             decode_ms: 120,
             patience_ms: 20_000,
+            mode: ScanMode::Level,
+            trigger_ms: 3000,
+            suffix: CodeSuffix::Factory,
+            hid_layout: HidLayout::Common,
+            ssi_packets: true,
+            ssi_kind: 0x1C,
         }
     }
+}
+
+/// A way in which the scanner misbehaves that other devices do not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CodeFault {
+    /// Each code is sent twice; lasts.
+    Duplicate,
+    /// The next command is refused.
+    Nak,
+    /// The next piece with a checksum has a wrong one (GM65 replies, SSI packets).
+    WrongChecksum,
 }
 
 /// How the text of a code becomes bytes.
@@ -84,7 +165,7 @@ struct Shown {
     until: Instant,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is one independent switch of the device or its cable"
@@ -95,8 +176,11 @@ struct State {
     commands: u64,
     refused: u64,
     is_triggered: bool,
-    is_garbled: bool,
-    is_slow: bool,
+    is_duplicating: bool,
+    /// A code that will be sent once more.
+    echo: Option<Vec<u8>>,
+    once: Option<CodeFault>,
+    misbehavior: Option<Misbehavior>,
     wants_cable: bool,
     has_cable: bool,
 }
@@ -106,20 +190,51 @@ struct State {
 pub struct QrScanner {
     running: Running<State>,
     port: PathBuf,
+    line: LineReport,
     patience: Duration,
 }
 
 impl QrScanner {
-    /// Starts a scanner whose driver side is `<dir>/qr-scanner`.
+    /// Starts a scanner; its driver side is `<dir>/qr-scanner`, or on a USB bus of its own.
     ///
     /// # Errors
-    /// No pseudo terminal, or the directory cannot be written.
+    /// No pseudo terminal or port, or the directory cannot be written.
     pub fn start(dir: &Path, config: QrScannerConfig) -> io::Result<Self> {
-        let port = dir.join(PORT_NAME);
+        Self::start_at(None, dir, config)
+    }
+
+    /// Starts a scanner that is plugged into `bus`, if it is one for USB.
+    ///
+    /// # Errors
+    /// As [`QrScanner::start`].
+    pub fn start_on(bus: &UsbBus, dir: &Path, config: QrScannerConfig) -> io::Result<Self> {
+        Self::start_at(Some(bus), dir, config)
+    }
+
+    pub(crate) fn start_at(
+        bus: Option<&UsbBus>,
+        dir: &Path,
+        config: QrScannerConfig,
+    ) -> io::Result<Self> {
+        let line = match bus {
+            _ if !config.is_usb() => {
+                let mut line = SerialLine::open(&dir.join(PORT_NAME), config.baud)?;
+                line.heeds_speed = config.heeds_speed;
+                line
+            }
+            Some(bus) => plug(bus, &config),
+            None => plug(&UsbBus::start(&UsbConfig::default())?, &config),
+        };
+        Self::run(line, config)
+    }
+
+    fn run(line: SerialLine, config: QrScannerConfig) -> io::Result<Self> {
+        let port = line.path().to_owned();
+        let report = line.report();
         let patience = Duration::from_millis(config.patience_ms);
         let mut scanner = Scanner {
-            line: SerialLine::open(&port, config.baud)?,
-            settings: Settings::new(config.baud),
+            line,
+            dialect: speak(&config),
             config,
             received: Vec::new(),
             last_byte: now(),
@@ -127,25 +242,20 @@ impl QrScanner {
             rubbish: Rubbish::new(0x9A7),
         };
         let mut running = Running::new(Steered::new(State {
-            shown: None,
-            reads: 0,
-            commands: 0,
-            refused: 0,
-            is_triggered: false,
-            is_garbled: false,
-            is_slow: false,
             wants_cable: true,
             has_cable: true,
+            ..State::default()
         }));
         running.spawn("emulated-qr-scanner", move |steered| scanner.run(steered))?;
         Ok(Self {
             running,
             port,
+            line: report,
             patience,
         })
     }
 
-    /// Where a driver reaches the scanner.
+    /// Where a driver reaches the scanner: a path, or `usbip:HOST:PORT/BUSID`.
     pub fn port(&self) -> &Path {
         &self.port
     }
@@ -173,21 +283,37 @@ impl QrScanner {
         self.running.steered.change(|state| state.shown = None);
     }
 
+    /// Makes the scanner misbehave as only scanners do.
+    pub fn fault(&self, fault: CodeFault) {
+        self.running.steered.change(|state| match fault {
+            CodeFault::Duplicate => state.is_duplicating = true,
+            CodeFault::Nak | CodeFault::WrongChecksum => state.once = Some(fault),
+        });
+    }
+
+    /// From now on misbehaves.
+    pub fn misbehave(&self, how: Misbehavior) {
+        self.running
+            .steered
+            .change(|state| state.misbehavior = Some(how));
+    }
+
     /// From now on sends rubbish.
     pub fn garble(&self) {
-        self.running.steered.change(|state| state.is_garbled = true);
+        self.misbehave(Misbehavior::Garbage);
     }
 
     /// From now on sends at a tenth of the speed and needs two seconds to decode.
     pub fn slow(&self) {
-        self.running.steered.change(|state| state.is_slow = true);
+        self.misbehave(Misbehavior::Slow);
     }
 
     /// Ends all misbehavior.
     pub fn mend(&self) {
         self.running.steered.change(|state| {
-            state.is_garbled = false;
-            state.is_slow = false;
+            state.misbehavior = None;
+            state.once = None;
+            state.is_duplicating = false;
         });
     }
 
@@ -218,245 +344,58 @@ impl QrScanner {
                 "cable": state.has_cable,
                 "commands": state.commands,
                 "refused-commands": state.refused,
+                "usb": self.line.value(),
             })
         })
     }
 }
 
-/// How the scanner decides when to look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Level,
-    Presentation,
-    Continuous,
-}
-
-/// Settings by tag and sub-tag, all numbers, with their ranges.
-#[derive(Debug, Clone)]
-struct Settings {
-    values: BTreeMap<&'static str, u32>,
-    baud_at_power_on: u32,
-}
-
-/// Tag with sub-tag, default, smallest and largest value.
-const KNOWN: [(&str, u32, u32, u32); 17] = [
-    ("232BAD", 8, 0, 8),
-    ("AMLENA", 1, 0, 2),
-    ("C11ENA", 0, 0, 1),
-    ("C11MAX", 48, 1, 127),
-    ("C11MIN", 4, 1, 127),
-    ("GRBENA", 1, 0, 1),
-    ("ILLSCN", 1, 0, 2),
-    ("ORTSET", 3000, 0, 3_600_000),
-    ("RRDDUR", 1500, 1, 3_600_000),
-    ("RRDENA", 1, 0, 1),
-    ("SCNMOD", 0, 0, 3),
-    ("SCNTCE", 0, 0, 1),
-    ("SCNTRG", 0, 0, 1),
-    ("SETUPE", 1, 0, 1),
-    ("SUFENA", 1, 0, 1),
-    ("PREENA", 0, 0, 1),
-    ("TSUENA", 1, 0, 1),
-];
-
-/// Speeds that `232BAD` selects, by value.
-const BAUDS: [u32; 9] = [
-    1200, 2400, 4800, 9600, 14_400, 19_200, 38_400, 57_600, 115_200,
-];
-
-impl Settings {
-    fn new(baud: u32) -> Self {
-        Self {
-            values: KNOWN
-                .iter()
-                .map(|(name, value, _, _)| (*name, *value))
-                .collect(),
-            baud_at_power_on: baud,
-        }
-    }
-
-    fn get(&self, name: &str) -> u32 {
-        self.values.get(name).copied().unwrap_or_default()
-    }
-
-    fn mode(&self) -> Mode {
-        match self.get("SCNMOD") {
-            2 => Mode::Presentation,
-            3 => Mode::Continuous,
-            _ => Mode::Level,
-        }
+impl QrScannerConfig {
+    pub(crate) fn is_usb(&self) -> bool {
+        let is_hid = matches!(
+            self.dialect,
+            ScannerDialect::HidPos | ScannerDialect::HidKeyboard
+        );
+        is_hid || self.transport == ScannerTransport::UsbSerial
     }
 }
 
-/// What a command asks for beyond a setting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    Nothing,
-    Trigger,
-    Release,
-    Baud(u32),
+/// Plugs the scanner into the bus.
+fn plug(bus: &UsbBus, config: &QrScannerConfig) -> SerialLine {
+    let reports = |description| SerialLine::open_reports(bus.export(description, hid::control()));
+    match config.dialect {
+        ScannerDialect::HidPos => reports(hid_pos::HidPos::description(config.hid_layout)),
+        ScannerDialect::HidKeyboard => reports(hid_pos::Keyboard::description()),
+        ScannerDialect::Newland
+        | ScannerDialect::Honeywell
+        | ScannerDialect::Gm65
+        | ScannerDialect::Ssi
+        | ScannerDialect::Datalogic => SerialLine::open_usb(bus, "Code scanner"),
+    }
 }
 
-/// Answers one `TAGSUBdata` piece: the echoed text, the result byte, and what it asks for.
-fn apply(settings: &mut Settings, name: &str, data: &str) -> (String, u8, Asked) {
-    let echo = format!("{name}{data}");
-    match (name, data) {
-        ("FACDEF", "") => {
-            *settings = Settings::new(settings.baud_at_power_on);
-            return (echo, ACCEPTED, Asked::Release);
-        }
-        ("QRYSYS", "") => {
-            let text = format!(
-                "{echo}Product Name: EMU-QR\r\nFirmware Version: 1.00\r\nSerial Number: EMU0000001\r\n"
-            );
-            return (text, ACCEPTED, Asked::Nothing);
-        }
-        ("DFMADD" | "SCNTCT", _)
-            if !data.is_empty() && data.bytes().all(|b| b.is_ascii_hexdigit()) =>
-        {
-            return (echo, ACCEPTED, Asked::Nothing);
-        }
-        _ => {}
-    }
-    let Some((known, default, least, most)) = KNOWN.iter().find(|known| known.0 == name) else {
-        return (echo, UNKNOWN, Asked::Nothing);
+fn speak(config: &QrScannerConfig) -> Box<dyn Dialect> {
+    let build = Build {
+        mode: config.mode,
+        trigger_ms: config.trigger_ms,
+        suffix: config.suffix,
     };
-    match data {
-        "*" => (
-            format!("{name}{}", settings.get(name)),
-            ACCEPTED,
-            Asked::Nothing,
-        ),
-        "&" => (format!("{name}{default}"), ACCEPTED, Asked::Nothing),
-        "^" => (format!("{name}{least}-{most}"), ACCEPTED, Asked::Nothing),
-        _ => match data.parse::<u32>() {
-            Ok(value) if (*least..=*most).contains(&value) && !(name == "SCNMOD" && value == 1) => {
-                // A trigger is an act and not a setting: it is not kept.
-                let asked = match (name, value) {
-                    ("SCNTRG", 1) => Asked::Trigger,
-                    ("SCNTRG", _) => Asked::Release,
-                    ("232BAD", _) => {
-                        Asked::Baud(BAUDS.get(value as usize).copied().unwrap_or(115_200))
-                    }
-                    _ => Asked::Nothing,
-                };
-                if name != "SCNTRG" {
-                    settings.values.insert(known, value);
-                }
-                (echo, ACCEPTED, asked)
-            }
-            Ok(_) | Err(_) => (echo, REFUSED, Asked::Nothing),
-        },
+    match config.dialect {
+        ScannerDialect::Newland => Box::new(newland::Newland::new(build)),
+        ScannerDialect::Honeywell => Box::new(honeywell::Honeywell::new(build)),
+        ScannerDialect::Gm65 => Box::new(gm65::Gm65::new(build)),
+        ScannerDialect::Ssi => Box::new(ssi::Ssi::new(build, config.ssi_packets, config.ssi_kind)),
+        ScannerDialect::Datalogic => Box::new(datalogic::Datalogic::new(build)),
+        ScannerDialect::HidPos => Box::new(hid_pos::HidPos::new(&build, config.hid_layout)),
+        ScannerDialect::HidKeyboard => Box::new(hid_pos::Keyboard::new(build)),
     }
-}
-
-/// Answers the body of a frame (between storage byte and the last `;`).
-fn apply_body(settings: &mut Settings, body: &str) -> (Vec<u8>, Vec<Asked>, usize) {
-    let mut reply = Vec::new();
-    let mut asked = Vec::new();
-    let mut refused = 0;
-    for (index, command) in body.split(';').enumerate() {
-        if index > 0 {
-            reply.push(b';');
-        }
-        // Further sub-tags after a comma belong to the same tag.
-        let tag = command.get(..3).unwrap_or(command);
-        if command.get(3..) == Some("*") {
-            let (text, result) = whole_tag(settings, tag);
-            reply.extend(text.as_bytes());
-            reply.push(result);
-            refused += usize::from(result != ACCEPTED);
-            continue;
-        }
-        for (place, piece) in command.split(',').enumerate() {
-            let full = if place == 0 {
-                piece.to_owned()
-            } else {
-                format!("{tag}{piece}")
-            };
-            let (name, data) = full.split_at_checked(6).unwrap_or((&full, ""));
-            let (echo, result, act) = apply(settings, name, data);
-            if place > 0 {
-                reply.push(b',');
-                reply.extend(echo.as_bytes().get(3..).unwrap_or_default());
-            } else {
-                reply.extend(echo.as_bytes());
-            }
-            reply.push(result);
-            refused += usize::from(result != ACCEPTED);
-            asked.push(act);
-        }
-    }
-    (reply, asked, refused)
-}
-
-/// Answers a query for every sub-tag of a tag.
-fn whole_tag(settings: &Settings, tag: &str) -> (String, u8) {
-    let all: Vec<String> = settings
-        .values
-        .iter()
-        .filter(|(name, _)| name.starts_with(tag))
-        .map(|(name, value)| format!("{}{value}", &name[3..]))
-        .collect();
-    if tag.len() == 3 && !all.is_empty() {
-        (format!("{tag}{}", all.join(",")), ACCEPTED)
-    } else {
-        (format!("{tag}*"), UNKNOWN)
-    }
-}
-
-/// One piece of what the host sent.
-#[derive(Debug, PartialEq, Eq)]
-enum Input {
-    /// Storage byte and body of a unified command.
-    Command(u8, String),
-    /// `1B n`.
-    Short(u8),
-}
-
-/// Takes the first complete input out of `received`; rubbish before it is dropped.
-fn take_input(received: &mut Vec<u8>) -> Option<Input> {
-    const HEADER: [u8; 6] = [0x7E, 0x01, 0x30, 0x30, 0x30, 0x30];
-    // Each turn removes at least one byte, so the loop is bounded by the buffer.
-    while !received.is_empty() {
-        if received[0] == 0x1B {
-            let second = *received.get(1)?;
-            received.drain(..2);
-            return Some(Input::Short(second));
-        }
-        let seen = received.len().min(HEADER.len());
-        if received[..seen] != HEADER[..seen] {
-            received.remove(0);
-            continue;
-        }
-        let Some(end) = received.windows(2).position(|pair| pair == [0x3B, 0x03]) else {
-            if received.len() > COMMAND_BYTES_MAX {
-                received.remove(0);
-                continue;
-            }
-            return None;
-        };
-        let frame: Vec<u8> = received.drain(..end + 2).collect();
-        let storage = frame[6];
-        if !matches!(storage, b'@' | b'#') {
-            continue;
-        }
-        let body = frame.get(7..end).unwrap_or_default();
-        if body.is_ascii() {
-            return Some(Input::Command(
-                storage,
-                String::from_utf8_lossy(body).into_owned(),
-            ));
-        }
-    }
-    None
 }
 
 /// The thread's own side of the scanner.
 struct Scanner {
     line: SerialLine,
+    dialect: Box<dyn Dialect>,
     config: QrScannerConfig,
-    settings: Settings,
     received: Vec<u8>,
     last_byte: Instant,
     trigger_until: Option<Instant>,
@@ -478,78 +417,75 @@ impl Scanner {
     }
 
     fn step(&mut self, steered: &Steered<State>) -> io::Result<()> {
+        if !self.follow_cable(steered)? {
+            steered.pause(TICK);
+            return Ok(());
+        }
+        if steered.look(|state| state.misbehavior == Some(Misbehavior::EndlessGarbage)) {
+            let rubbish = self.rubbish.bytes(ENDLESS_BYTES);
+            self.line
+                .send(&rubbish, steered, |state| state.wants_cable)?;
+        }
+        let mut buffer = [0; 512];
+        let count = self.line.receive(&mut buffer, TICK)?;
+        if count > 0 {
+            self.received.extend(&buffer[..count]);
+            self.received.truncate(RECEIVED_BYTES_MAX);
+            self.last_byte = now();
+        } else if now().duration_since(self.last_byte) >= FRAME_SILENCE {
+            self.received.clear();
+        }
+        // Bounded by the buffer: each turn takes at least one byte of it.
+        while self.obey(steered)? {}
+        if let Some(again) = self.dialect.late(now()) {
+            self.put(&again, steered)?;
+        }
+        self.repeat(steered)?;
+        self.look(steered)
+    }
+
+    fn follow_cable(&mut self, steered: &Steered<State>) -> io::Result<bool> {
         let wanted = steered.look(|state| state.wants_cable);
         if wanted != self.line.is_plugged() {
             self.received.clear();
             self.trigger_until = None;
             if wanted {
-                // Settings stored with '@' and '#' alike are forgotten here: a factory-fresh device
-                // is the harder case for a driver.
-                self.settings = Settings::new(self.config.baud);
-                self.line.baud = self.config.baud;
+                self.dialect.reset();
+                if self.line.baud != 0 {
+                    self.line.baud = self.config.baud;
+                }
                 self.line.plug()?;
             } else {
                 self.line.cut();
             }
         }
         steered.change(|state| state.has_cable = wanted);
-        if !wanted {
-            steered.pause(TICK);
-            return Ok(());
-        }
-        let mut buffer = [0; 512];
-        let count = self.line.receive(&mut buffer, TICK)?;
-        if count > 0 {
-            self.received.extend(&buffer[..count]);
-            self.last_byte = now();
-        } else if now().duration_since(self.last_byte) >= FRAME_SILENCE {
-            self.received.clear();
-        }
-        while let Some(input) = take_input(&mut self.received) {
-            self.obey(input, steered)?;
-        }
-        self.look(steered)
+        Ok(wanted)
     }
 
-    fn obey(&mut self, input: Input, steered: &Steered<State>) -> io::Result<()> {
-        match input {
-            Input::Short(b'1') if self.settings.get("SCNTCE") == 1 => self.trigger(),
-            Input::Short(b'2') => self.set_mode(2),
-            Input::Short(b'3') => self.set_mode(3),
-            Input::Short(_) => steered.change(|state| state.refused += 1),
-            Input::Command(storage, body) => {
-                let (echo, asked, refused) = apply_body(&mut self.settings, &body);
-                steered.change(|state| {
-                    state.commands += 1;
-                    state.refused += refused as u64;
-                });
-                let mut reply = vec![0x02, 0x01, 0x30, 0x30, 0x30, 0x30, storage];
-                reply.extend(echo);
-                reply.extend([0x3B, 0x03]);
-                self.put(&reply, steered)?;
-                for act in asked {
-                    match act {
-                        Asked::Trigger => self.trigger(),
-                        Asked::Release => self.trigger_until = None,
-                        Asked::Baud(baud) if self.line.baud != 0 => self.line.baud = baud,
-                        Asked::Baud(_) | Asked::Nothing => {}
-                    }
-                }
+    /// Takes one input; false when none is complete.
+    fn obey(&mut self, steered: &Steered<State>) -> io::Result<bool> {
+        let is_refused = steered.look(|state| state.once == Some(CodeFault::Nak));
+        let Some(turn) = self.dialect.hear(&mut self.received, is_refused) else {
+            return Ok(false);
+        };
+        steered.change(|state| {
+            state.commands += u64::from(turn.is_command);
+            state.refused += turn.refused as u64;
+            if is_refused && turn.is_command {
+                state.once = None;
+            }
+        });
+        self.put(&turn.reply, steered)?;
+        for act in turn.acts {
+            match act {
+                Asked::Trigger => self.trigger_until = Some(now() + self.dialect.trigger_time()),
+                Asked::Release => self.trigger_until = None,
+                Asked::Baud(baud) if self.line.baud != 0 => self.line.baud = baud,
+                Asked::Baud(_) | Asked::Nothing => {}
             }
         }
-        Ok(())
-    }
-
-    fn set_mode(&mut self, mode: u32) {
-        self.settings.values.insert("SCNMOD", mode);
-    }
-
-    fn trigger(&mut self) {
-        let time = match self.settings.get("ORTSET") {
-            0 => 3_600_000,
-            milliseconds => milliseconds,
-        };
-        self.trigger_until = Some(now() + Duration::from_millis(time.into()));
+        Ok(true)
     }
 
     /// Reads what lies before the window, when the scanner looks at all.
@@ -557,7 +493,7 @@ impl Scanner {
         if self.trigger_until.is_some_and(|until| now() >= until) {
             self.trigger_until = None;
         }
-        let is_looking = self.trigger_until.is_some() || self.settings.mode() != Mode::Level;
+        let is_looking = self.trigger_until.is_some() || self.dialect.mode() != ScanMode::Level;
         let is_seen = steered.change(|state| {
             state.is_triggered = is_looking;
             if state
@@ -569,96 +505,76 @@ impl Scanner {
             }
             state.shown.is_some()
         });
-        if !is_looking || !is_seen {
+        if !is_looking || !is_seen || self.dialect.is_busy() {
             return Ok(());
         }
-        let is_slow = steered.look(|state| state.is_slow);
-        let decode = Duration::from_millis(if is_slow { 2000 } else { self.config.decode_ms });
+        let is_slow = steered.look(|state| state.misbehavior == Some(Misbehavior::Slow));
+        let decode = if is_slow {
+            SLOW_DECODE
+        } else {
+            Duration::from_millis(self.config.decode_ms)
+        };
         if !steered.pause_while(decode, |state| state.shown.is_some() && state.wants_cable) {
             return Ok(());
         }
         let Some(shown) = steered.change(|state| {
             state.reads += 1;
-            state.shown.take()
+            let shown = state.shown.take();
+            if state.is_duplicating {
+                // Once more, as soon as the first is over; then the person takes it away.
+                state.echo = shown.as_ref().map(|shown| shown.code.clone());
+            }
+            shown
         }) else {
             return Ok(());
         };
         self.trigger_until = None;
-        let mut bytes = shown.code;
-        if self.settings.get("TSUENA") == 1 {
-            bytes.extend(b"\r\n");
+        self.deliver(&shown.code, steered)
+    }
+
+    /// Sends a code a second time.
+    fn repeat(&mut self, steered: &Steered<State>) -> io::Result<()> {
+        if self.dialect.is_busy() {
+            return Ok(());
         }
-        self.put(&bytes, steered)
+        match steered.change(|state| state.echo.take()) {
+            Some(code) => self.deliver(&code, steered),
+            None => Ok(()),
+        }
+    }
+
+    fn deliver(&mut self, code: &[u8], steered: &Steered<State>) -> io::Result<()> {
+        for piece in self.dialect.code(code, now()) {
+            self.put(&piece, steered)?;
+        }
+        Ok(())
     }
 
     fn put(&mut self, bytes: &[u8], steered: &Steered<State>) -> io::Result<()> {
-        let (is_garbled, is_slow) = steered.look(|state| (state.is_garbled, state.is_slow));
-        let baud = self.line.baud;
-        if is_slow {
-            self.line.baud = if baud == 0 { 11_520 } else { baud / 10 };
+        if bytes.is_empty() {
+            return Ok(());
         }
-        let result = if is_garbled {
-            let rubbish = self.rubbish.bytes(bytes.len());
-            self.line.send(&rubbish, steered, |state| state.wants_cable)
-        } else {
-            self.line.send(bytes, steered, |state| state.wants_cable)
-        };
-        self.line.baud = baud;
-        result.map(drop)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(body: &str, expect: &str) {
-        let (reply, _, _) = apply_body(&mut Settings::new(115_200), body);
-        let text: String = reply
-            .iter()
-            .map(|byte| match byte {
-                &ACCEPTED => '+',
-                &REFUSED => '-',
-                &UNKNOWN => '?',
-                other => char::from(*other),
-            })
-            .collect();
-        assert_eq!(text, expect, "{body}");
-    }
-
-    #[test]
-    fn each_piece_of_a_command_gets_its_result() {
-        check("SCNTRG1", "SCNTRG1+");
-        check("C11ENA1,MIN12,MAX22", "C11ENA1+,MIN12+,MAX22+");
-        check("DFMADD06999003999 9F141", "DFMADD06999003999 9F141?");
-        check("DFMADD069990039999F141", "DFMADD069990039999F141+");
-        check("SCNMOD2;SCNTCE1", "SCNMOD2+;SCNTCE1+");
-        check("SCNMOD7", "SCNMOD7-");
-        check("SCNMOD", "SCNMOD-");
-        check("XYZABC1", "XYZABC1?");
-        check("SCNMOD*", "SCNMOD0+");
-        check("C11*", "C11ENA0,MAX48,MIN4+");
-        check("ORTSET^", "ORTSET0-3600000+");
-        check("", "?");
-    }
-
-    #[test]
-    fn rubbish_between_commands_is_dropped() {
-        let trigger = b"\x7E\x010000#SCNTRG1;\x03";
-        let mut received = [&b"\x00\x7E\x01xx"[..], trigger, b"\x1B1"].concat();
-        assert_eq!(
-            take_input(&mut received),
-            Some(Input::Command(b'#', "SCNTRG1".to_owned()))
-        );
-        assert_eq!(take_input(&mut received), Some(Input::Short(b'1')));
-        assert_eq!(take_input(&mut received), None);
-    }
-
-    #[test]
-    fn a_command_that_never_ends_does_not_fill_the_memory() {
-        let mut received = b"\x7E\x010000#".to_vec();
-        received.extend([b'A'; COMMAND_BYTES_MAX]);
-        assert_eq!(take_input(&mut received), None);
-        assert!(received.len() < COMMAND_BYTES_MAX);
+        let mut bytes = bytes.to_vec();
+        let is_checked = self.dialect.is_checked(&bytes);
+        let misbehavior = steered.change(|state| {
+            if is_checked && state.once == Some(CodeFault::WrongChecksum) {
+                state.once = None;
+                if let Some(last) = bytes.last_mut() {
+                    *last ^= 1;
+                }
+            }
+            state.misbehavior
+        });
+        let keep = |state: &State| state.wants_cable && state.misbehavior == misbehavior;
+        let rubbish = &mut self.rubbish;
+        match mischief::send(&mut self.line, &bytes, misbehavior, rubbish, steered, keep)? {
+            Fate::Over => {}
+            Fate::Vanished => steered.change(|state| {
+                state.misbehavior = None;
+                state.wants_cable = false;
+            }),
+            Fate::Stalled => steered.change(|state| state.misbehavior = None),
+        }
+        Ok(())
     }
 }

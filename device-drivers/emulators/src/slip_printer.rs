@@ -1,4 +1,5 @@
-//! A slip printer that speaks ESC/POS over TCP or a pseudo terminal (`device-protocols`, section 5).
+//! A slip printer that speaks ESC/POS over TCP, a pseudo terminal or USB (`device-protocols`,
+//! section 5).
 //!
 //! Rows come out over time; paper, cover, cutter and head stop them where they would. What leaves
 //! the mouth becomes a picture file, complete or torn. Commands outside the fact sheet are kept as
@@ -6,19 +7,23 @@
 
 mod command;
 mod strip;
+mod usb_class;
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::mischief::{ENDLESS_BYTES, Misbehavior, TRICKLE};
 use crate::serial::SerialLine;
 use crate::steering::{Rubbish, Running, Steered, TICK, now};
 use crate::tcp::{TcpPort, is_patience, write_all};
+use crate::usb::{UsbBus, UsbConfig, UsbPort};
 use command::{Command, RealTime, Token, take_token};
 use strip::{DOTS_PER_MM, Head, Row};
 
@@ -41,11 +46,19 @@ pub enum SlipTransport {
     Tcp,
     /// A pseudo terminal, `<dir>/slip-printer`.
     Serial,
+    /// The printer class of USB.
+    Usb,
+    /// A serial line over USB (CDC-ACM).
+    UsbSerial,
 }
 
 /// How the printer is built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent property of a model"
+)]
 pub struct SlipPrinterConfig {
     /// How a driver reaches it.
     pub transport: SlipTransport,
@@ -60,6 +73,16 @@ pub struct SlipPrinterConfig {
     /// After the paper ran out in the middle of a slip: print the rest on the new roll (true, as
     /// some Epson models do), or forget it until the next initialise (false).
     pub resumes_after_paper_end: bool,
+    /// Answers `GS ( H`; many boards step over it in silence.
+    pub echoes: bool,
+    /// Has a presenter (`GS e`) that holds a slip after it was cut, as kiosk printers of Custom do.
+    pub has_presenter: bool,
+    /// USB: text of `GET_DEVICE_ID`.
+    pub device_id: String,
+    /// USB: has no way back, class protocol 01.
+    pub is_uni_directional: bool,
+    /// USB: `GET_PORT_STATUS` answers 18 whatever the printer does, as cheap boards do.
+    pub port_status_is_fixed: bool,
 }
 
 impl Default for SlipPrinterConfig {
@@ -71,6 +94,11 @@ impl Default for SlipPrinterConfig {
             roll_mm: 80_000,
             near_end_mm: 3000,
             resumes_after_paper_end: false,
+            echoes: true,
+            has_presenter: false,
+            device_id: "MFG:TEST;MDL:EMU80;CMD:ESC/POS;CLS:PRINTER;".to_owned(),
+            is_uni_directional: false,
+            port_status_is_fixed: false,
         }
     }
 }
@@ -85,6 +113,8 @@ pub enum SlipOutcome {
     Torn,
     /// The cutter jammed; a person tore it off.
     Uncut,
+    /// Cut as asked, and drawn back by the presenter before anybody took it.
+    Retracted,
 }
 
 /// One slip that left the printer.
@@ -107,6 +137,16 @@ enum Cutter {
     Jammed,
 }
 
+/// Where the last slip is, in a printer with a presenter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presenter {
+    Empty,
+    /// Cut, and inside.
+    Held,
+    /// Sticks out of the mouth.
+    Presented,
+}
+
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -118,10 +158,12 @@ struct State {
     cutter: Cutter,
     is_head_hot: bool,
     is_on_line: bool,
-    is_garbled: bool,
-    is_slow: bool,
+    presenter: Presenter,
+    misbehavior: Option<Misbehavior>,
     wants_cable: bool,
     has_cable: bool,
+    /// `SOFT_RESET` came.
+    wants_reset: bool,
     is_busy: bool,
     prints: Vec<SlipPrint>,
     errors: Vec<String>,
@@ -141,6 +183,22 @@ impl State {
             self.errors.push(error);
         }
     }
+
+    /// What the presenter does with the slip it has (`GS e`).
+    fn move_slip(&mut self, action: u8) {
+        match (action, self.presenter) {
+            (_, Presenter::Empty) => {}
+            (1 | 2, _) => {
+                if let Some(print) = self.prints.last_mut() {
+                    print.outcome = SlipOutcome::Retracted;
+                }
+                self.presenter = Presenter::Empty;
+            }
+            (3, _) => self.presenter = Presenter::Presented,
+            // Ejected: it lies outside, where no sensor sees it.
+            (_, _) => self.presenter = Presenter::Empty,
+        }
+    }
 }
 
 /// The running printer; dropping it closes its port.
@@ -148,27 +206,33 @@ impl State {
 pub struct SlipPrinter {
     running: Running<State>,
     port: String,
+    usb: Option<UsbPort>,
     roll_dots: u32,
 }
 
 impl SlipPrinter {
-    /// Starts a printer whose slips become `<dir>/slip-001.png` and so on.
+    /// Starts a printer whose slips become `<dir>/slip-001.png` and so on; with a transport over USB it
+    /// has a bus of its own.
     ///
     /// # Errors
     /// No port or pseudo terminal is left, or the directory cannot be written.
     pub fn start(dir: &Path, config: SlipPrinterConfig) -> io::Result<Self> {
-        let (port, link) = match config.transport {
-            SlipTransport::Tcp => {
-                let port = TcpPort::open()?;
-                let name = format!("tcp:{}", port.address());
-                (name, Link::Tcp { port, stream: None })
-            }
-            SlipTransport::Serial => {
-                let path = dir.join(PORT_NAME);
-                let line = SerialLine::open(&path, config.baud)?;
-                (format!("serial:{}", path.display()), Link::Serial(line))
-            }
-        };
+        Self::start_at(None, dir, config)
+    }
+
+    /// Starts a printer that is plugged into `bus`, if its transport is USB.
+    ///
+    /// # Errors
+    /// As [`SlipPrinter::start`].
+    pub fn start_on(bus: &UsbBus, dir: &Path, config: SlipPrinterConfig) -> io::Result<Self> {
+        Self::start_at(Some(bus), dir, config)
+    }
+
+    pub(crate) fn start_at(
+        bus: Option<&UsbBus>,
+        dir: &Path,
+        config: SlipPrinterConfig,
+    ) -> io::Result<Self> {
         let roll_dots = config.roll_mm.saturating_mul(DOTS_PER_MM);
         let mut running = Running::new(Steered::new(State {
             paper_dots: roll_dots,
@@ -176,24 +240,50 @@ impl SlipPrinter {
             cutter: Cutter::Fine,
             is_head_hot: false,
             is_on_line: true,
-            is_garbled: false,
-            is_slow: false,
+            presenter: Presenter::Empty,
+            misbehavior: None,
             wants_cable: true,
             has_cable: true,
+            wants_reset: false,
             is_busy: false,
             prints: Vec::new(),
             errors: Vec::new(),
         }));
+        let link = match config.transport {
+            SlipTransport::Tcp => Link::Tcp {
+                port: TcpPort::open()?,
+                stream: None,
+            },
+            SlipTransport::Serial => {
+                Link::Serial(SerialLine::open(&dir.join(PORT_NAME), config.baud)?)
+            }
+            SlipTransport::Usb | SlipTransport::UsbSerial => {
+                let bus = match bus {
+                    Some(bus) => bus.clone(),
+                    None => UsbBus::start(&UsbConfig::default())?,
+                };
+                if config.transport == SlipTransport::Usb {
+                    let port = usb_class::plug(&bus, &config, Arc::clone(&running.steered));
+                    Link::Usb { port, host: None }
+                } else {
+                    Link::Serial(SerialLine::open_usb(&bus, "Slip printer"))
+                }
+            }
+        };
+        let port = link.name();
+        let usb = link.usb();
         let mut printer = Printer::new(link, config, dir.to_owned());
         running.spawn("emulated-slip-printer", move |steered| printer.run(steered))?;
         Ok(Self {
             running,
             port,
+            usb,
             roll_dots,
         })
     }
 
-    /// Where a driver reaches the printer: `tcp:127.0.0.1:N` or `serial:PATH`.
+    /// Where a driver reaches the printer: `tcp:127.0.0.1:N`, `serial:PATH` or
+    /// `usbip:HOST:PORT/BUSID`.
     pub fn port(&self) -> String {
         self.port.clone()
     }
@@ -233,27 +323,38 @@ impl SlipPrinter {
         self.change(|state| state.is_on_line = is_on);
     }
 
-    /// A person takes every slip from the mouth.
+    /// A person takes every slip from the mouth; what the presenter holds stays.
     pub fn take_paper(&self) {
-        self.change(|state| state.prints.iter_mut().for_each(|print| print.taken = true));
+        self.change(|state| {
+            let held = usize::from(state.presenter == Presenter::Held);
+            let reachable = state.prints.len() - held;
+            for print in &mut state.prints[..reachable] {
+                print.taken |= print.outcome != SlipOutcome::Retracted;
+            }
+            if state.presenter == Presenter::Presented {
+                state.presenter = Presenter::Empty;
+            }
+        });
+    }
+
+    /// From now on misbehaves; slow means that it prints at a tenth of the speed.
+    pub fn misbehave(&self, how: Misbehavior) {
+        self.change(|state| state.misbehavior = Some(how));
     }
 
     /// From now on answers rubbish.
     pub fn garble(&self) {
-        self.change(|state| state.is_garbled = true);
+        self.misbehave(Misbehavior::Garbage);
     }
 
     /// From now on prints at a tenth of the speed.
     pub fn slow(&self) {
-        self.change(|state| state.is_slow = true);
+        self.misbehave(Misbehavior::Slow);
     }
 
     /// Ends all injected misbehavior.
     pub fn mend(&self) {
-        self.change(|state| {
-            state.is_garbled = false;
-            state.is_slow = false;
-        });
+        self.change(|state| state.misbehavior = None);
     }
 
     /// Cuts the cable; connections are refused when this returns true.
@@ -300,8 +401,10 @@ impl SlipPrinter {
                 "head-hot": state.is_head_hot,
                 "on-line": state.is_on_line,
                 "cable": state.has_cable,
+                "ticket-in-presenter": state.presenter == Presenter::Held,
                 "slips": state.prints,
                 "errors": state.errors,
+                "usb-errors": self.usb.as_ref().map(UsbPort::errors),
             })
         })
     }
@@ -314,21 +417,50 @@ enum Link {
         stream: Option<TcpStream>,
     },
     Serial(SerialLine),
+    Usb {
+        port: UsbPort,
+        host: Option<u64>,
+    },
 }
 
 /// What came over the link.
 enum Arrival {
-    Bytes(usize),
+    /// They were added to those received before.
+    Bytes,
     /// A new host: what the last one left half-said is forgotten.
     NewHost,
     Nothing,
 }
 
 impl Link {
+    /// Where a driver reaches the printer.
+    fn name(&self) -> String {
+        match self {
+            Self::Tcp { port, .. } => format!("tcp:{}", port.address()),
+            Self::Serial(line) => {
+                let path = line.path().display();
+                if line.is_usb() {
+                    path.to_string()
+                } else {
+                    format!("serial:{path}")
+                }
+            }
+            Self::Usb { port, .. } => port.name(),
+        }
+    }
+
+    fn usb(&self) -> Option<UsbPort> {
+        match self {
+            Self::Tcp { .. } | Self::Serial(_) => None,
+            Self::Usb { port, .. } => Some(port.clone()),
+        }
+    }
+
     fn is_plugged(&self) -> bool {
         match self {
             Self::Tcp { port, .. } => port.is_plugged(),
             Self::Serial(line) => line.is_plugged(),
+            Self::Usb { port, .. } => port.is_plugged(),
         }
     }
 
@@ -336,6 +468,10 @@ impl Link {
         match self {
             Self::Tcp { port, .. } => port.plug(),
             Self::Serial(line) => line.plug(),
+            Self::Usb { port, .. } => {
+                port.plug();
+                Ok(())
+            }
         }
     }
 
@@ -346,12 +482,14 @@ impl Link {
                 port.cut();
             }
             Self::Serial(line) => line.cut(),
+            Self::Usb { port, .. } => port.cut(),
         }
     }
 
     fn receive(
         &mut self,
         buffer: &mut [u8],
+        received: &mut Vec<u8>,
         wait: Duration,
         steered: &Steered<State>,
     ) -> io::Result<Arrival> {
@@ -368,7 +506,10 @@ impl Link {
                 open.set_read_timeout(Some(wait))?;
                 match open.read(buffer) {
                     Ok(0) => *stream = None,
-                    Ok(count) => return Ok(Arrival::Bytes(count)),
+                    Ok(count) => {
+                        received.extend(&buffer[..count]);
+                        return Ok(Arrival::Bytes);
+                    }
                     Err(error) if is_patience(&error) => {}
                     Err(_) => *stream = None,
                 }
@@ -376,8 +517,25 @@ impl Link {
             }
             Self::Serial(line) => Ok(match line.receive(buffer, wait)? {
                 0 => Arrival::Nothing,
-                count => Arrival::Bytes(count),
+                count => {
+                    received.extend(&buffer[..count]);
+                    Arrival::Bytes
+                }
             }),
+            Self::Usb { port, host } => {
+                let present = port.host();
+                if present != *host {
+                    *host = present;
+                    return Ok(Arrival::NewHost);
+                }
+                Ok(match port.receive(wait) {
+                    Some((_, bytes)) => {
+                        received.extend(bytes);
+                        Arrival::Bytes
+                    }
+                    None => Arrival::Nothing,
+                })
+            }
         }
     }
 
@@ -395,6 +553,11 @@ impl Link {
             Self::Serial(line) => line
                 .send(bytes, steered, |state| state.wants_cable)
                 .map(drop),
+            Self::Usb { port, .. } => {
+                // A printer does not wait for its host; without a way back nothing is kept.
+                port.send(usb_class::IN, bytes);
+                Ok(())
+            }
         }
     }
 }
@@ -428,6 +591,8 @@ struct Printer {
     is_spoiled: bool,
     status_back: u8,
     last_status: [u8; 4],
+    full_status_back: bool,
+    last_full_status: Vec<u8>,
     rubbish: Rubbish,
 }
 
@@ -449,6 +614,8 @@ impl Printer {
             is_spoiled: false,
             status_back: 0,
             last_status: [0; 4],
+            full_status_back: false,
+            last_full_status: Vec::new(),
             rubbish: Rubbish::new(0xE5C),
         }
     }
@@ -480,16 +647,23 @@ impl Printer {
             state.has_cable = wanted;
             state.is_busy = is_busy;
         });
+        if steered.change(|state| std::mem::take(&mut state.wants_reset)) {
+            self.received.clear();
+            self.forget();
+            self.is_spoiled = false;
+            self.head = Head::default();
+        }
+        if steered.look(|state| state.misbehavior == Some(Misbehavior::EndlessGarbage)) {
+            let rubbish = self.rubbish.bytes(ENDLESS_BYTES);
+            self.link.send(&rubbish, steered)?;
+        }
         let wait = if is_busy { PRINTING_TICK } else { TICK };
         if !wanted || self.queued_bytes + self.received.len() > BUFFER_BYTES {
             steered.pause(wait);
         } else {
-            match self.link.receive(buffer, wait, steered)? {
-                Arrival::Bytes(count) => {
-                    let bytes = buffer.get(..count).unwrap_or_default();
-                    self.received.extend(bytes);
-                    self.take_tokens(steered)?;
-                }
+            let received = &mut self.received;
+            match self.link.receive(buffer, received, wait, steered)? {
+                Arrival::Bytes => self.take_tokens(steered)?,
                 Arrival::NewHost => self.received.clear(),
                 Arrival::Nothing => {}
             }
@@ -588,6 +762,7 @@ impl Printer {
             Command::Initialize => {
                 self.is_spoiled = false;
                 self.status_back = 0;
+                self.full_status_back = false;
             }
             Command::StatusBack(mask) => {
                 self.status_back = *mask;
@@ -619,7 +794,19 @@ impl Printer {
                 }
             }
             Command::Cut { .. } => self.then = Some(Then::Cut),
-            Command::Echo(id) => self.then = Some(Then::Echo(*id)),
+            Command::Echo(id) if self.config.echoes => self.then = Some(Then::Echo(*id)),
+            Command::Presenter(_) | Command::FullStatusBack(_) if !self.config.has_presenter => {
+                steered.change(|state| state.complain("there is no presenter".to_owned()));
+            }
+            Command::Presenter(6) => {
+                let status = steered.look(|state| self.presenter_status(state));
+                self.send(&[status], steered)?;
+            }
+            Command::Presenter(action) => steered.change(|state| state.move_slip(*action)),
+            Command::FullStatusBack(mask) => {
+                self.full_status_back = *mask != 0;
+                self.last_full_status.clear();
+            }
             _ => {}
         }
         let mut rows = Vec::new();
@@ -634,7 +821,10 @@ impl Printer {
     fn let_rows_out(&mut self, steered: &Steered<State>) -> io::Result<bool> {
         // Bounded: each turn takes one row.
         while !self.rows.is_empty() {
-            let (is_ready, is_slow) = steered.look(|state| (state.is_ready(), state.is_slow));
+            let (is_ready, is_slow) = steered.look(|state| {
+                let is_slow = state.misbehavior == Some(Misbehavior::Slow);
+                (state.is_ready(), is_slow)
+            });
             if !is_ready {
                 self.next_row = None;
                 self.end_of_paper(steered)?;
@@ -684,6 +874,11 @@ impl Printer {
     /// Does what follows the rows; false when the machine stopped at it.
     fn conclude(&mut self, then: Then, steered: &Steered<State>) -> io::Result<bool> {
         match then {
+            // Only a person frees it, and then `print` sees it first.
+            Then::Cut if self.is_held_by_cutter => {
+                self.then = Some(Then::Cut);
+                return Ok(false);
+            }
             Then::Cut => {
                 let is_cut = steered.change(|state| {
                     if state.cutter == Cutter::JamsNext {
@@ -724,7 +919,14 @@ impl Printer {
             outcome,
             taken: false,
         };
-        steered.change(|state| state.prints.push(print));
+        let is_held = self.config.has_presenter && outcome == SlipOutcome::Complete;
+        steered.change(|state| {
+            state.prints.push(print);
+            if is_held {
+                // A slip still in the presenter is pushed out by the next one.
+                state.presenter = Presenter::Held;
+            }
+        });
         Ok(())
     }
 
@@ -732,15 +934,50 @@ impl Printer {
         if bytes.is_empty() {
             return Ok(());
         }
-        if steered.look(|state| state.is_garbled) {
-            let rubbish = self.rubbish.bytes(bytes.len());
-            return self.link.send(&rubbish, steered);
+        match steered.look(|state| state.misbehavior) {
+            None | Some(Misbehavior::Slow) => self.link.send(bytes, steered),
+            Some(Misbehavior::Garbage | Misbehavior::EndlessGarbage) => {
+                let rubbish = self.rubbish.bytes(bytes.len());
+                self.link.send(&rubbish, steered)
+            }
+            Some(Misbehavior::Silence) => Ok(()),
+            Some(Misbehavior::Trickle) => {
+                for byte in bytes {
+                    self.link.send(&[*byte], steered)?;
+                    let is_so = |state: &State| state.misbehavior == Some(Misbehavior::Trickle);
+                    if !steered.pause_while(TRICKLE, is_so) {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+            Some(Misbehavior::Vanish) => {
+                steered.change(|state| {
+                    state.misbehavior = None;
+                    state.wants_cable = false;
+                });
+                Ok(())
+            }
+            Some(Misbehavior::Stall) => {
+                steered.change(|state| state.misbehavior = None);
+                if let Link::Usb { port, .. } = &self.link {
+                    port.stall(usb_class::IN);
+                    return Ok(());
+                }
+                self.link.send(bytes, steered)
+            }
         }
-        self.link.send(bytes, steered)
     }
 
     /// Automatic status back: sent on each change the host asked for.
     fn report_change(&mut self, steered: &Steered<State>) -> io::Result<()> {
+        if self.full_status_back {
+            let status = steered.look(|state| self.full_status(state));
+            if status != self.last_full_status {
+                self.last_full_status.clone_from(&status);
+                self.send(&status, steered)?;
+            }
+        }
         if self.status_back == 0 {
             return Ok(());
         }
@@ -776,12 +1013,6 @@ impl Printer {
     fn status_reply(&self, state: &State, number: u8) -> Vec<u8> {
         let is_out = state.paper_dots == 0;
         let is_jammed = state.cutter == Cutter::Jammed;
-        let bits = |pairs: &[(bool, u8)]| {
-            pairs
-                .iter()
-                .filter(|(is_set, _)| *is_set)
-                .fold(0, |sum, (_, bit)| sum | bit)
-        };
         match number {
             1 => vec![0x12 | bits(&[(!state.is_ready(), 0x08)])],
             2 => vec![
@@ -793,27 +1024,45 @@ impl Printer {
             ],
             3 => vec![0x12 | bits(&[(is_jammed, 0x08), (state.is_head_hot, 0x40)])],
             4 => vec![0x12 | bits(&[(self.is_near_end(state), 0x0C), (is_out, 0x60)])],
-            // Custom's full status.
-            _ => {
-                let has_ticket = state.prints.iter().any(|print| !print.taken);
-                vec![
-                    0x10,
-                    0x0F,
-                    bits(&[
-                        (is_out, 0x01),
-                        (self.is_near_end(state), 0x04),
-                        (has_ticket, 0x20),
-                    ]),
-                    bits(&[
-                        (state.is_cover_open, 0x03),
-                        (!self.queue.is_empty(), 0x04),
-                        (!self.rows.is_empty(), 0x08),
-                    ]),
-                    bits(&[(state.is_head_hot, 0x01)]),
-                    bits(&[(is_jammed, 0x01)]),
-                ]
-            }
+            _ => self.full_status(state),
         }
+    }
+
+    /// Custom's full status (section 5.4).
+    fn full_status(&self, state: &State) -> Vec<u8> {
+        let has_ticket = if self.config.has_presenter {
+            state.presenter == Presenter::Presented
+        } else {
+            state.prints.iter().any(|print| !print.taken)
+        };
+        let is_jammed = state.cutter == Cutter::Jammed;
+        vec![
+            0x10,
+            0x0F,
+            bits(&[
+                (state.paper_dots == 0, 0x01),
+                (self.is_near_end(state), 0x04),
+                (has_ticket, 0x20),
+            ]),
+            bits(&[
+                (state.is_cover_open, 0x03),
+                (!self.queue.is_empty(), 0x04),
+                (!self.rows.is_empty(), 0x08),
+            ]),
+            bits(&[(state.is_head_hot, 0x01)]),
+            bits(&[(is_jammed, 0x01)]),
+        ]
+    }
+
+    /// `GS e 6`.
+    fn presenter_status(&self, state: &State) -> u8 {
+        bits(&[
+            (self.is_near_end(state), 0x01),
+            (state.paper_dots > 0, 0x04),
+            (state.presenter == Presenter::Presented, 0x08),
+            (!state.is_ready(), 0x40),
+            (state.cutter == Cutter::Jammed, 0x80),
+        ])
     }
 
     fn automatic_status(&self, state: &State) -> [u8; 4] {
@@ -845,6 +1094,14 @@ fn cost(command: &Command) -> usize {
         Command::Raster(picture) | Command::StoreGraphics(picture) => picture.rows.len(),
         _ => 0,
     }
+}
+
+/// The bits that are set, as one byte.
+fn bits(pairs: &[(bool, u8)]) -> u8 {
+    pairs
+        .iter()
+        .filter(|(is_set, _)| *is_set)
+        .fold(0, |sum, (_, bit)| sum | bit)
 }
 
 /// Answers to `GS I`: numbers as one byte, texts between `5F` and `00`.

@@ -26,7 +26,15 @@ pub(crate) struct TcpPort {
 impl TcpPort {
     /// Takes a free port of 127.0.0.1 and listens on it.
     pub(crate) fn open() -> io::Result<Self> {
-        let reservation = bound(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)))?;
+        Self::open_at(0)
+    }
+
+    /// Takes this port of 127.0.0.1 and listens on it; 0 takes a free one.
+    pub(crate) fn open_at(number: u16) -> io::Result<Self> {
+        let reservation = bound(SocketAddr::V4(SocketAddrV4::new(
+            Ipv4Addr::LOCALHOST,
+            number,
+        )))?;
         let address = SocketAddr::try_from(rustix::net::getsockname(&reservation)?)
             .map_err(|_| io::Error::other("the port has no internet address"))?;
         let mut port = Self {
@@ -126,6 +134,28 @@ pub(crate) fn write_all(
         }
     }
     Ok(())
+}
+
+/// Reads exactly so many bytes; false when the connection ends or nobody wants them any more.
+pub(crate) fn read_all(
+    stream: &mut TcpStream,
+    buffer: &mut [u8],
+    is_wanted: impl Fn() -> bool,
+) -> bool {
+    use std::io::Read as _;
+    let mut filled = 0;
+    while filled < buffer.len() {
+        if !is_wanted() {
+            return false;
+        }
+        match stream.read(&mut buffer[filled..]) {
+            Ok(0) => return false,
+            Ok(count) => filled += count,
+            Err(error) if is_patience(&error) => {}
+            Err(_) => return false,
+        }
+    }
+    true
 }
 
 #[cfg(test)]

@@ -55,12 +55,18 @@ pub(crate) enum Command {
     QrStore(Vec<u8>),
     QrPrint,
     QrQuery,
-    Cut { feed: u8 },
+    Cut {
+        feed: u8,
+    },
     Pulse,
     StatusBack(u8),
     Transmit(u8),
     Identify(u8),
     Echo([u8; 4]),
+    /// `1D 65 n m` of printers with a presenter.
+    Presenter(u8),
+    /// `1D E0 n` of the same makers.
+    FullStatusBack(u8),
 }
 
 impl Command {
@@ -221,6 +227,15 @@ fn group(bytes: &[u8]) -> Option<(usize, Token)> {
         b'a' => command(3, Command::StatusBack(argument?)),
         b'r' => command(3, Command::Transmit(argument?)),
         b'I' => command(3, Command::Identify(argument?)),
+        b'e' => match argument? {
+            action @ (1 | 2 | 4..=6) => command(3, Command::Presenter(action)),
+            3 => {
+                bytes.get(3)?;
+                command(4, Command::Presenter(3))
+            }
+            _ => unknown(bytes, 3),
+        },
+        0xE0 => command(3, Command::FullStatusBack(argument?)),
         b'V' => match argument? {
             0 | 1 | b'0' | b'1' => command(3, Command::Cut { feed: 0 }),
             b'A' | b'B' => command(

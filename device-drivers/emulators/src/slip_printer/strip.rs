@@ -149,7 +149,9 @@ impl Head {
             | Command::StatusBack(_)
             | Command::Transmit(_)
             | Command::Identify(_)
-            | Command::Echo(_) => {}
+            | Command::Echo(_)
+            | Command::Presenter(_)
+            | Command::FullStatusBack(_) => {}
         }
         Ok(())
     }

@@ -193,6 +193,101 @@ fn acts_that_make_no_sense_are_refused_and_change_nothing() {
 }
 
 #[test]
+fn further_devices_are_there_when_their_section_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config: BenchConfig = toml::from_str(
+        r#"
+        [id-card]
+        transport = "usb-pair"
+        [slip-printer]
+        transport = "usb"
+        [ups]
+        [io-board]
+        transport = "usb-serial"
+        [smart-card]
+        vpcd = "127.0.0.1:9"
+        "#,
+    )
+    .unwrap();
+    config.id_card.find_ms = 0;
+    let bench = Bench::start(dir.path(), config).unwrap();
+    let ports = bench.ports();
+    let usb = ports.usb.clone().unwrap();
+    assert_eq!(
+        ports.id_card.display().to_string(),
+        format!("usbip:{usb}/1-1")
+    );
+    assert_eq!(ports.slip_printer, format!("usbip:{usb}/1-2"));
+    assert!(ports.ups.clone().unwrap().exists());
+    assert_eq!(
+        ports.io_board.clone().unwrap().display().to_string(),
+        format!("usbip:{usb}/1-3")
+    );
+    assert_eq!(ports.smart_card.as_deref(), Some("127.0.0.1:9"));
+    for device in [
+        Device::IdCard,
+        Device::Ups,
+        Device::IoBoard,
+        Device::SmartCard,
+    ] {
+        let cut = bench.apply(Act::CableCut { device }).unwrap();
+        assert_eq!(cut["cable"], false, "{device:?}");
+        let plugged = bench.apply(Act::CablePlug { device }).unwrap();
+        assert_eq!(plugged["cable"], true, "{device:?}");
+    }
+    for (json, field, expect) in [
+        (r#"{"do":"mains-lost"}"#, "mains", "false"),
+        (r#"{"do":"battery-low"}"#, "battery-low", "true"),
+        (r#"{"do":"mains-back"}"#, "battery-low", "false"),
+        (r#"{"do":"ups-failed"}"#, "failed", "true"),
+        (r#"{"do":"mend","device":"ups"}"#, "failed", "false"),
+        (r#"{"do":"ups-load","percent":80}"#, "load-percent", "80"),
+        (
+            r#"{"do":"input","input":"tamper","on":true}"#,
+            "inputs",
+            "[false,true,false,false,false,false,false,false]",
+        ),
+        (
+            r#"{"do":"insert-chip-card","card":"elder"}"#,
+            "card",
+            "true",
+        ),
+        (r#"{"do":"remove-chip-card"}"#, "card", "false"),
+    ] {
+        let expect: Value = serde_json::from_str(expect).unwrap();
+        assert_eq!(bench.apply(act(json)).unwrap()[field], expect, "{json}");
+    }
+    assert_eq!(bench.state().as_object().unwrap().len(), 9);
+    assert_eq!(bench.ports(), ports);
+    assert!(matches!(
+        bench.apply(act(r#"{"do":"input","input":"moon","on":true}"#)),
+        Err(BenchError::UnknownInput(_))
+    ));
+}
+
+#[test]
+fn a_device_that_is_not_on_the_bench_cannot_be_touched() {
+    let (bench, _dir) = bench();
+    for json in [
+        r#"{"do":"mains-lost"}"#,
+        r#"{"do":"input","input":0,"on":true}"#,
+        r#"{"do":"remove-chip-card"}"#,
+        r#"{"do":"cable-cut","device":"ups"}"#,
+    ] {
+        assert!(
+            matches!(bench.apply(act(json)), Err(BenchError::Absent(_))),
+            "{json}"
+        );
+    }
+    assert!(matches!(
+        bench.apply(act(
+            r#"{"do":"misbehave","device":"page-printer","how":"trickle"}"#
+        )),
+        Err(BenchError::NotForDevice { .. })
+    ));
+}
+
+#[test]
 fn the_control_socket_answers_line_by_line() {
     let (bench, dir) = bench();
     let path = dir.path().join("control.sock");

@@ -56,6 +56,14 @@ impl Serial {
         received
     }
 
+    /// Sets the speed of the line, as a driver does.
+    pub(crate) fn set_speed(&self, baud: u32) {
+        let mut settings = rustix::termios::tcgetattr(&self.0).unwrap();
+        settings.set_speed(baud).unwrap();
+        rustix::termios::tcsetattr(&self.0, rustix::termios::OptionalActions::Now, &settings)
+            .unwrap();
+    }
+
     /// True when nothing comes for a while.
     pub(crate) fn is_silent(&mut self, time: Duration) -> bool {
         let time = Timespec {

@@ -6,6 +6,7 @@
     reason = "in a test, and in what tests share, a panic is the answer"
 )]
 
+mod auxiliaries;
 mod bench;
 mod camera;
 mod common;
@@ -13,3 +14,5 @@ mod id_card;
 mod page_printer;
 mod qr_scanner;
 mod slip_printer;
+mod usb;
+mod usbip;

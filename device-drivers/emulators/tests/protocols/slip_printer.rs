@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::common::{Serial, bytes, connect, receive, until};
-use kiosk_emulators::{SlipOutcome, SlipPrinter, SlipPrinterConfig, SlipTransport};
+use kiosk_emulators::{Misbehavior, SlipOutcome, SlipPrinter, SlipPrinterConfig, SlipTransport};
 
 const RECEIPT: &str = "1B 40 1C 26 1B 61 01 1D 21 11 B2 E2 CA D4 BB D8 D6 B4 0A 1D 21 00 1B 61
 00 B1 E0 BA C5 3A 30 30 30 31 0A 1B 61 01 1D 28 6B 04 00 31 41 32 00 1D
@@ -312,4 +312,65 @@ fn taking_the_paper_is_seen() {
     assert_eq!(receive(&mut rig.line, 6)[2], 0x20);
     rig.printer.take_paper();
     assert!(rig.printer.prints()[0].taken);
+}
+
+#[test]
+fn a_presenter_holds_the_slip_until_it_is_presented_and_taken() {
+    let mut rig = rig(SlipPrinterConfig {
+        has_presenter: true,
+        ..quick()
+    });
+    rig.send(&bytes("1D E0 01"));
+    assert_eq!(receive(&mut rig.line, 6), bytes("10 0F 00 00 00 00"));
+    rig.send(&bytes("1D E0 00 1B 40"));
+    rig.send_black(40);
+    rig.send(&bytes("1D 56 42 00"));
+    rig.finish();
+    assert_eq!(rig.printer.report()["ticket-in-presenter"], true);
+    rig.printer.take_paper();
+    assert!(!rig.printer.prints()[0].taken, "it is still inside");
+    // Presented: the sensor of the mouth sees it.
+    rig.send(&bytes("1D 65 03 50 1D 65 06"));
+    assert_eq!(receive(&mut rig.line, 1), bytes("0C"));
+    rig.send(&bytes("10 04 14"));
+    assert_eq!(receive(&mut rig.line, 6), bytes("10 0F 20 00 00 00"));
+    rig.printer.take_paper();
+    assert!(rig.printer.prints()[0].taken);
+    rig.send(&bytes("10 04 14"));
+    assert_eq!(receive(&mut rig.line, 6), bytes("10 0F 00 00 00 00"));
+    // The next one is drawn back.
+    rig.send_black(40);
+    rig.send(&bytes("1D 56 42 00 1D 65 03 50 1D 65 01"));
+    rig.finish();
+    assert_eq!(rig.printer.prints()[1].outcome, SlipOutcome::Retracted);
+    assert_eq!(rig.printer.errors(), Vec::<String>::new());
+}
+
+#[test]
+fn a_board_without_echo_and_presenter_steps_over_both() {
+    let mut rig = rig(SlipPrinterConfig {
+        echoes: false,
+        ..quick()
+    });
+    rig.send(&bytes(ECHO));
+    rig.send(&bytes("1D 65 05 1D 72 01"));
+    assert_eq!(receive(&mut rig.line, 1), bytes("00"));
+    assert_eq!(rig.printer.errors(), ["there is no presenter"]);
+}
+
+#[test]
+fn a_misbehaving_printer_prints_and_does_not_answer() {
+    let mut rig = rig(quick());
+    rig.printer.misbehave(Misbehavior::Silence);
+    rig.send(&bytes("10 04 01"));
+    rig.send_black(8);
+    rig.send(&bytes("1D 56 42 00"));
+    until("the slip is printed", || rig.printer.prints().len() == 1);
+    rig.printer.mend();
+    rig.status("12 12 12 12");
+    rig.printer.misbehave(Misbehavior::Vanish);
+    rig.send(&bytes("10 04 01"));
+    until("the printer is gone", || {
+        rig.printer.report()["cable"] == false
+    });
 }
