@@ -2,21 +2,28 @@
 //!
 //! A card that was read answers "find" with "no card" until it is lifted, but its management number
 //! can be read without authentication as long as it has not moved (`device-protocols.md` §1.6): that
-//! is how presence is known without disturbing anything.
+//! is how presence is known without disturbing anything. A module that does not tell it leaves
+//! presence unknown, and is trusted to find no card before the old one was lifted.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kiosk_device::{
     Action, Capabilities, Completion, ConfigError, Context, DeviceClass, DeviceConfig, DeviceState,
-    Driver, Fault, Media, Status, Wire, WireError, clock, wire,
+    Driver, Fault, Media, Sensitive, Status, WireError, clock, tap, usb, wire,
 };
 
+use crate::line::{Line, LineError};
+use crate::portrait::PortraitProgram;
 use crate::record::{CardKind, CardRecord, parse_address};
 use crate::sdt::{self, Decoder, Reply, Request};
 
 /// Accepted `driver` names.
 pub const DRIVERS: &[&str] = &["sdt"];
+
+const OPTIONS: &[&str] = &["fingerprints", "select_without_find", "portrait_program"];
 
 /// Default of every certified module (§1.1).
 const BAUD_DEFAULT: u32 = 115_200;
@@ -27,7 +34,9 @@ const SHORT_LIMIT: Duration = Duration::from_secs(1);
 const READ_LIMIT: Duration = Duration::from_secs(5);
 /// Appended address and management number (§1.6 says 1 s; doubled as above).
 const APPENDIX_LIMIT: Duration = Duration::from_secs(2);
-/// Silence in the middle of a frame that makes it a broken one (§1.2).
+/// Answer about the firmware of a reader around the module. Chosen as the shortest of §1.6.
+const FIRMWARE_LIMIT: Duration = Duration::from_millis(300);
+/// Silence in the middle of a frame, or behind a broken one, that makes it a broken one (§1.2).
 const SILENCE_LIMIT: Duration = Duration::from_millis(800);
 /// Between two tries to find a card (§1.6: 300 ms or more).
 const FIND_INTERVAL: Duration = Duration::from_millis(300);
@@ -59,9 +68,28 @@ pub struct IdCardReader {
     port: String,
     baud: u32,
     model: String,
-    wire: Option<Box<dyn Wire>>,
+    /// Some readers answer "find" with "no card" although one lies there (§1.6).
+    selects_without_find: bool,
+    fingerprints: Fingerprints,
+    portrait: Option<PortraitProgram>,
+    line: Option<Line>,
+    /// A request for personal content was not answered.
+    owes_personal: bool,
     /// A card was read and has not moved since, as far as is known.
     card: Presence,
+    /// The module has told once that a card still lies there.
+    tells_presence: bool,
+}
+
+/// Whether fingerprints are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fingerprints {
+    NotWanted,
+    Wanted,
+    /// Those of the present card cannot be read.
+    NotThisTime,
+    /// The module refuses to.
+    Refused,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +97,8 @@ enum Presence {
     /// No card has been read since opening.
     NeverRead,
     Present,
+    /// One was read, and the module does not tell whether it still lies there.
+    Untold,
     Lifted,
 }
 
@@ -80,17 +110,34 @@ enum Failure {
     Silent,
     /// A frame broke off or did not check.
     Broken,
+    /// The reader refuses before its module was asked.
+    Refused(u8),
 }
 
 impl Failure {
+    /// True when only reopening can help.
     fn is_fatal(&self) -> bool {
-        matches!(self, Self::Wire(_))
+        match self {
+            // A stalled pipe was cleared already.
+            Self::Wire(error) => !matches!(error, WireError::Stalled),
+            Self::Silent | Self::Broken | Self::Refused(_) => false,
+        }
     }
 }
 
 impl From<WireError> for Failure {
     fn from(error: WireError) -> Self {
         Self::Wire(error)
+    }
+}
+
+impl From<LineError> for Failure {
+    fn from(error: LineError) -> Self {
+        match error {
+            LineError::Wire(error) => Self::Wire(error),
+            LineError::Refused(result) => Self::Refused(result),
+            LineError::Garbled => Self::Broken,
+        }
     }
 }
 
@@ -104,6 +151,53 @@ impl From<Failure> for Fault {
                 Action::Maintenance,
                 "an answer of the module broke off or did not check",
             ),
+            Failure::Refused(result) => Self::new(
+                "id-card.command-refused",
+                Action::Reset,
+                format!("the reader refuses with {result:02x}"),
+            ),
+        }
+    }
+}
+
+/// One request and its answer on an open line.
+fn exchange(line: &mut Line, request: Request, limit: Duration) -> Result<Reply, Failure> {
+    {
+        // A late answer to an earlier request must not be taken for this one's.
+        let _personal = tap::personal();
+        line.discard_input();
+    }
+    line.send(&request.frame(), SHORT_LIMIT)?;
+    let deadline = clock::now() + limit;
+    let mut decoder = Decoder::default();
+    let mut heard = None;
+    // Each turn waits for what is left of a limit that does not move beyond the deadline.
+    loop {
+        let has_begun = decoder.is_partial() || decoder.has_dropped_frame() || line.is_partial();
+        let until = match heard {
+            Some(heard) if has_begun => deadline.min(heard + SILENCE_LIMIT),
+            Some(_) | None => deadline,
+        };
+        let left = until.saturating_duration_since(clock::now());
+        if left.is_zero() {
+            return Err(if has_begun {
+                Failure::Broken
+            } else {
+                Failure::Silent
+            });
+        }
+        let bytes = line.receive(decoder.missing(), left)?;
+        if !bytes.is_empty() {
+            heard = Some(clock::now());
+        }
+        let mut found = decoder.push(bytes);
+        // Each turn takes a frame out of what has come.
+        while let Some(reply) = found {
+            if request.accepts(&reply) {
+                return Ok(reply);
+            }
+            tracing::debug!(status = reply.status, "late answer passed over");
+            found = decoder.push(&[]);
         }
     }
 }
@@ -112,7 +206,10 @@ impl From<Failure> for Fault {
 enum Attempt {
     NoCard,
     Read(Box<CardRecord>),
+    /// The person must lift the card and put it down again.
     Again(Fault),
+    /// The machine tries again by itself.
+    Retry(Fault),
     Broken(Fault),
 }
 
@@ -122,47 +219,47 @@ impl IdCardReader {
     /// # Errors
     /// [`ConfigError`] naming the key that cannot be used.
     pub fn new(config: &DeviceConfig) -> Result<Self, ConfigError> {
-        config.expect(DeviceClass::IdCard, DRIVERS, &[])?;
-        wire::Port::parse(&config.port).map_err(|_| {
-            config.not_accepted("port", &config.port, "an absolute path or tcp:HOST:PORT")
-        })?;
+        config.expect(DeviceClass::IdCard, DRIVERS, OPTIONS)?;
+        let is_port = if usb::is_usb(&config.port) {
+            usb::UsbPort::parse(&config.port).is_ok()
+        } else {
+            wire::Port::parse(&config.port).is_ok()
+        };
+        if !is_port {
+            return Err(config.not_accepted(
+                "port",
+                &config.port,
+                "an absolute path, tcp:HOST:PORT, usb:VVVV:PPPP or usbip:HOST:PORT/BUSID",
+            ));
+        }
         Ok(Self {
             port: config.port.clone(),
             baud: config.baud.unwrap_or(BAUD_DEFAULT),
             model: config.model.clone().unwrap_or_default(),
-            wire: None,
+            selects_without_find: option_bool(config, "select_without_find")?,
+            fingerprints: if option_bool(config, "fingerprints")? {
+                Fingerprints::Wanted
+            } else {
+                Fingerprints::NotWanted
+            },
+            portrait: portrait_program(config)?,
+            line: None,
+            owes_personal: false,
             card: Presence::NeverRead,
+            tells_presence: false,
         })
     }
 
     /// One request and its answer.
     fn ask(&mut self, request: Request, limit: Duration) -> Result<Reply, Failure> {
-        let wire = self.wire.as_deref_mut().ok_or(WireError::Gone)?;
-        // A late answer to an earlier request must not be taken for this one's.
-        wire.discard_input();
-        wire.write_all(&request.frame(), SHORT_LIMIT)?;
-        let deadline = clock::now() + limit;
-        let mut decoder = Decoder::default();
-        let mut buffer = [0_u8; 512];
-        loop {
-            let left = deadline.saturating_duration_since(clock::now());
-            let wait = if decoder.is_partial() {
-                left.min(SILENCE_LIMIT)
-            } else {
-                left
-            };
-            let count = wire.read(&mut buffer, wait)?;
-            if let Some(reply) = decoder.push(buffer.get(..count).unwrap_or_default()) {
-                return Ok(reply);
-            }
-            if count == 0 || left.is_zero() {
-                return Err(if decoder.is_partial() {
-                    Failure::Broken
-                } else {
-                    Failure::Silent
-                });
-            }
-        }
+        let line = self.line.as_mut().ok_or(WireError::Gone)?;
+        // The answer that an earlier request still owes may come now.
+        let is_personal = request.is_personal() || self.owes_personal;
+        let _personal = is_personal.then(tap::personal);
+        let result = exchange(line, request, limit);
+        line.settle(result.is_ok());
+        self.owes_personal = is_personal && result.is_err();
+        result
     }
 
     /// The module's own state; its faults are worth a status, not an error.
@@ -172,37 +269,46 @@ impl IdCardReader {
     }
 
     /// Whether the card that was read still lies there, unmoved.
-    fn has_card_stayed(&mut self) -> Result<bool, Failure> {
-        if self.card != Presence::Present {
-            return Ok(false);
+    fn look_for_old_card(&mut self) -> Result<Presence, Failure> {
+        if self.card == Presence::Present {
+            let reply = self.ask(Request::ReadManagementNumber, APPENDIX_LIMIT)?;
+            self.tells_presence |= reply.status == sdt::SUCCESS;
+            self.card = match reply.status {
+                sdt::SUCCESS => Presence::Present,
+                // Said of a card that was not read, too, hence by modules that know the command.
+                sdt::BAD_COMMAND | sdt::NOT_PERMITTED if !self.tells_presence => Presence::Untold,
+                _ => Presence::Lifted,
+            };
         }
-        let reply = self.ask(Request::ReadManagementNumber, APPENDIX_LIMIT)?;
-        if reply.status == sdt::SUCCESS {
-            return Ok(true);
-        }
-        self.card = Presence::Lifted;
-        Ok(false)
+        Ok(self.card)
     }
 
     /// Finds, selects and reads a card once.
     fn attempt(&mut self, context: &Context<'_, Event>) -> Result<Attempt, Failure> {
         let find = self.ask(Request::Find, SHORT_LIMIT)?;
-        match find.status {
-            sdt::FOUND | sdt::SUCCESS => {}
-            sdt::NOT_FOUND => return Ok(Attempt::NoCard),
-            status => {
-                let fault = sdt::fault(status);
-                return Ok(if fault.action == Action::Clear {
-                    Attempt::Again(fault)
-                } else {
-                    Attempt::Broken(fault)
-                });
+        let is_selected = match find.status {
+            sdt::FOUND | sdt::SUCCESS => false,
+            sdt::NOT_FOUND if self.selects_without_find => {
+                if self.ask(Request::Select, SHORT_LIMIT)?.status != sdt::SUCCESS {
+                    if self.card == Presence::Untold {
+                        self.card = Presence::Lifted;
+                        context.emit(Event::CardRemoved);
+                    }
+                    return Ok(Attempt::NoCard);
+                }
+                if self.card == Presence::Untold {
+                    return Ok(Attempt::Again(card_left()));
+                }
+                true
             }
-        }
+            sdt::NOT_FOUND => return Ok(Attempt::NoCard),
+            status => return Ok(refused(sdt::fault(status))),
+        };
         context.emit(Event::CardFound);
         // From here on a silent or broken answer mostly means a card that was moved.
-        match self.read_found() {
+        match self.read_found(is_selected) {
             Ok(Ok(record)) => Ok(Attempt::Read(record)),
+            Ok(Err(fault)) if fault.action == Action::Maintenance => Ok(Attempt::Broken(fault)),
             Ok(Err(fault)) => Ok(Attempt::Again(fault)),
             Err(failure) if failure.is_fatal() => Err(failure),
             Err(failure) => {
@@ -216,27 +322,16 @@ impl IdCardReader {
         }
     }
 
-    fn read_found(&mut self) -> Result<Result<Box<CardRecord>, Fault>, Failure> {
-        let select = self.ask(Request::Select, SHORT_LIMIT)?;
-        if select.status != sdt::SUCCESS {
-            return Ok(Err(sdt::fault(select.status)));
-        }
-        let base = self.ask(Request::ReadBase, READ_LIMIT)?;
-        if base.status != sdt::SUCCESS {
-            return Ok(Err(sdt::fault(base.status)));
-        }
-        let data = kiosk_device::Sensitive::new(base.data);
-        let parsed = sdt::split_base(data.expose())
-            .ok_or_else(|| "the length words do not fit".to_owned())
-            .and_then(|(text, photo)| {
-                CardRecord::parse(text, photo).map_err(|error| error.to_string())
-            });
-        let mut record = match parsed {
-            Ok(record) => Box::new(record),
-            Err(detail) => {
-                let fault = Fault::new("id-card.unreadable-content", Action::Clear, detail);
-                return Ok(Err(fault));
+    fn read_found(&mut self, is_selected: bool) -> Result<Result<Box<CardRecord>, Fault>, Failure> {
+        if !is_selected {
+            let select = self.ask(Request::Select, SHORT_LIMIT)?;
+            if select.status != sdt::SUCCESS {
+                return Ok(Err(sdt::fault(select.status)));
             }
+        }
+        let mut record = match self.read_content()? {
+            Ok(record) => record,
+            Err(fault) => return Ok(Err(fault)),
         };
         if matches!(record.kind, CardKind::Resident | CardKind::HkMoTw) {
             let address = self.ask(Request::ReadNewAddress, APPENDIX_LIMIT)?;
@@ -248,12 +343,64 @@ impl IdCardReader {
                     }
                 }
                 // Nothing appended, or a module that does not know the command.
-                sdt::NO_SUCH_ITEM | 0x21 | 0x23 => {}
+                sdt::NO_SUCH_ITEM | sdt::BAD_COMMAND | sdt::NOT_PERMITTED => {}
                 // An old address taken for the newest would be wrong: read the whole card again.
                 status => return Ok(Err(sdt::fault(status))),
             }
         }
+        if let Some(program) = &mut self.portrait {
+            record.portrait = program.decode(record.photo.expose());
+        }
+        if self.fingerprints == Fingerprints::NotThisTime {
+            self.fingerprints = Fingerprints::Wanted;
+        }
         Ok(Ok(record))
+    }
+
+    /// Reads text, photo and, where they are wanted and can be had, fingerprints.
+    fn read_content(&mut self) -> Result<Result<Box<CardRecord>, Fault>, Failure> {
+        if self.fingerprints == Fingerprints::Wanted {
+            let full = self.ask(Request::ReadFull, READ_LIMIT)?;
+            match full.status {
+                sdt::SUCCESS => {
+                    return Ok(
+                        parse(sdt::split_full(&full.data)).map(|(mut record, block)| {
+                            record.fingerprints = Some(Sensitive::new(block.to_vec()));
+                            record
+                        }),
+                    );
+                }
+                // Without fingerprints, then; a card that the refusal has used up is read again.
+                sdt::BAD_COMMAND | sdt::NOT_PERMITTED => {
+                    tracing::warn!(status = full.status, "the module refuses fingerprints");
+                    self.fingerprints = Fingerprints::Refused;
+                }
+                sdt::BAD_FINGERPRINTS => self.fingerprints = Fingerprints::NotThisTime,
+                status => return Ok(Err(sdt::fault(status))),
+            }
+        }
+        let base = self.ask(Request::ReadBase, READ_LIMIT)?;
+        if base.status != sdt::SUCCESS {
+            return Ok(Err(sdt::fault(base.status)));
+        }
+        let parts = sdt::split_base(&base.data).map(|(text, photo)| (text, photo, &[][..]));
+        Ok(parse(parts).map(|(record, _)| record))
+    }
+
+    /// What is limited although the reader works.
+    fn readings(&self) -> BTreeMap<String, String> {
+        let mut readings = BTreeMap::new();
+        if self
+            .portrait
+            .as_ref()
+            .is_some_and(PortraitProgram::has_failed)
+        {
+            readings.insert("portrait".to_owned(), "failed".to_owned());
+        }
+        if self.fingerprints == Fingerprints::Refused {
+            readings.insert("fingerprints".to_owned(), "refused".to_owned());
+        }
+        readings
     }
 
     /// Waits for a card until one is read; every way out is a completion.
@@ -282,6 +429,12 @@ impl IdCardReader {
                         context.emit(Event::ReadAgain(fault));
                     }
                 }
+                Ok(Attempt::Retry(fault)) => {
+                    misses += 1;
+                    if misses == MISSES_MAX {
+                        return Completion::Failed(fault);
+                    }
+                }
                 Ok(Attempt::Broken(fault)) => return Completion::Failed(fault),
                 Err(failure) => {
                     misses += 1;
@@ -299,17 +452,72 @@ impl IdCardReader {
     /// One look at the reader: an old card first, which must be lifted before anything is found.
     fn turn(&mut self, context: &Context<'_, Event>) -> Result<Attempt, Failure> {
         if self.card == Presence::Present {
-            if self.has_card_stayed()? {
-                return Ok(Attempt::Again(Fault::new(
-                    "id-card.card-left",
-                    Action::Clear,
-                    "the card that was read before still lies on the reader",
-                )));
+            match self.look_for_old_card()? {
+                Presence::Present => return Ok(Attempt::Again(card_left())),
+                Presence::Lifted => context.emit(Event::CardRemoved),
+                Presence::Untold | Presence::NeverRead => {}
             }
-            context.emit(Event::CardRemoved);
         }
         self.attempt(context)
     }
+}
+
+fn option_bool(config: &DeviceConfig, key: &str) -> Result<bool, ConfigError> {
+    match config.options.get(key) {
+        None => Ok(false),
+        Some(value) => value.as_bool().ok_or_else(|| {
+            config.not_accepted(
+                &format!("options.{key}"),
+                value.to_string(),
+                "true or false",
+            )
+        }),
+    }
+}
+
+fn portrait_program(config: &DeviceConfig) -> Result<Option<PortraitProgram>, ConfigError> {
+    let Some(value) = config.options.get("portrait_program") else {
+        return Ok(None);
+    };
+    let path = value.as_str().map(PathBuf::from);
+    match path.filter(|path| path.is_absolute()) {
+        Some(path) => Ok(Some(PortraitProgram::new(path))),
+        None => Err(config.not_accepted(
+            "options.portrait_program",
+            value.to_string(),
+            "the absolute path of a program",
+        )),
+    }
+}
+
+/// Text and photo as a record, and what comes beside them.
+fn parse<'a>(
+    parts: Option<(&'a [u8], &'a [u8], &'a [u8])>,
+) -> Result<(Box<CardRecord>, &'a [u8]), Fault> {
+    parts
+        .ok_or_else(|| "the length words do not fit".to_owned())
+        .and_then(|(text, photo, rest)| {
+            let record = CardRecord::parse(text, photo).map_err(|error| error.to_string())?;
+            Ok((Box::new(record), rest))
+        })
+        .map_err(|detail| Fault::new("id-card.unreadable-content", Action::Clear, detail))
+}
+
+/// What a refusal to find a card leads to.
+fn refused(fault: Fault) -> Attempt {
+    match fault.action {
+        Action::Clear => Attempt::Again(fault),
+        Action::Reset => Attempt::Retry(fault),
+        Action::Maintenance | Action::Configuration | Action::Suspend => Attempt::Broken(fault),
+    }
+}
+
+fn card_left() -> Fault {
+    Fault::new(
+        "id-card.card-left",
+        Action::Clear,
+        "the card that was read before still lies on the reader",
+    )
 }
 
 impl Driver for IdCardReader {
@@ -318,7 +526,21 @@ impl Driver for IdCardReader {
 
     fn open(&mut self) -> Result<Capabilities, Fault> {
         self.card = Presence::NeverRead;
-        self.wire = Some(wire::open(&self.port, self.baud)?);
+        self.tells_presence = false;
+        if self.fingerprints != Fingerprints::NotWanted {
+            self.fingerprints = Fingerprints::Wanted;
+        }
+        if let Some(program) = &mut self.portrait {
+            program.forgive();
+        }
+        let line = self.line.insert(Line::open(&self.port, self.baud)?);
+        let firmware = line.firmware(FIRMWARE_LIMIT);
+        let mut abilities = vec![line.ability(), "presence", "appended-address"];
+        let model = if self.model.is_empty() {
+            line.model().to_owned()
+        } else {
+            self.model.clone()
+        };
         if let Some(fault) = self.module_fault()? {
             return Err(fault);
         }
@@ -326,36 +548,52 @@ impl Driver for IdCardReader {
         let serial = sdt::format_sam_id(&id.data)
             .filter(|_| id.status == sdt::SUCCESS)
             .unwrap_or_default();
+        if self.fingerprints == Fingerprints::Wanted {
+            abilities.push("fingerprints");
+        }
+        if self
+            .portrait
+            .as_ref()
+            .is_some_and(PortraitProgram::is_usable)
+        {
+            abilities.push("portrait");
+        }
         Ok(Capabilities {
-            model: self.model.clone(),
+            model,
             serial,
-            firmware: String::new(),
-            abilities: ["presence", "appended-address"].map(str::to_owned).to_vec(),
+            firmware,
+            abilities: abilities.into_iter().map(str::to_owned).collect(),
         })
     }
 
     fn close(&mut self) {
-        self.wire = None;
+        self.line = None;
         self.card = Presence::NeverRead;
     }
 
     fn status(&mut self) -> Result<Status, Fault> {
-        if self.has_card_stayed()? {
+        let readings = self.readings();
+        if self.look_for_old_card()? == Presence::Present {
             // A module that reads the card's chip is well.
             return Ok(Status {
                 media: Media::Present,
+                readings,
                 ..Status::online()
             });
         }
         let media = match self.card {
-            Presence::NeverRead | Presence::Present => Media::Unknown,
+            Presence::NeverRead | Presence::Present | Presence::Untold => Media::Unknown,
             Presence::Lifted => Media::NotPresent,
         };
         let status = match self.module_fault()? {
             None => Status::online(),
             Some(fault) => Status::failed(DeviceState::HardwareError, fault),
         };
-        Ok(Status { media, ..status })
+        Ok(Status {
+            media,
+            readings,
+            ..status
+        })
     }
 
     fn execute(&mut self, command: Command, context: &Context<'_, Event>) -> Completion {
@@ -368,7 +606,7 @@ impl Driver for IdCardReader {
         // While a card lies there, its removal should show soon.
         match self.card {
             Presence::Present => Duration::from_millis(500),
-            Presence::NeverRead | Presence::Lifted => Duration::from_secs(2),
+            Presence::NeverRead | Presence::Untold | Presence::Lifted => Duration::from_secs(2),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! refused.
 
 use kiosk_device::Sensitive;
+use zeroize::Zeroizing;
 
 use crate::date::Date;
 use crate::nation::Nation;
@@ -67,7 +68,11 @@ pub struct CardRecord {
     /// Last day of validity; `None` is 长期 (without end).
     pub valid_until: Option<Date>,
     /// The photo, WLT encoded, as it came.
-    pub portrait: Sensitive<Vec<u8>>,
+    pub photo: Sensitive<Vec<u8>>,
+    /// The photo as a 24-bit bitmap of 102 × 126 pixels; only where a portrait program decodes it.
+    pub portrait: Option<Sensitive<Vec<u8>>>,
+    /// The fingerprint templates as they came, 0, 512 or 1024 bytes; `None` when they were not read.
+    pub fingerprints: Option<Sensitive<Vec<u8>>>,
 }
 
 impl std::fmt::Debug for CardRecord {
@@ -96,11 +101,11 @@ pub enum RecordError {
 }
 
 impl CardRecord {
-    /// Reads the text block of a card; `portrait` is kept as it is.
+    /// Reads the text block of a card; `photo` is kept as it is.
     ///
     /// # Errors
     /// [`RecordError`].
-    pub fn parse(text: &[u8], portrait: &[u8]) -> Result<Self, RecordError> {
+    pub fn parse(text: &[u8], photo: &[u8]) -> Result<Self, RecordError> {
         if text.len() != TEXT_BYTES {
             return Err(RecordError::Length { bytes: text.len() });
         }
@@ -111,7 +116,7 @@ impl CardRecord {
             "Y" => block.foreigner(),
             _ => block.resident(CardKind::Resident),
         }?;
-        record.portrait = Sensitive::new(portrait.to_vec());
+        record.photo = Sensitive::new(photo.to_vec());
         let has_name = !record.name.expose().is_empty() || !record.english_name.expose().is_empty();
         for (is_there, field) in [
             (has_name, "name"),
@@ -131,7 +136,7 @@ impl CardRecord {
 }
 
 /// An appended address as the card sends it; empty when it is too long to be one.
-pub(crate) fn parse_address(data: &[u8]) -> Sensitive<String> {
+pub fn parse_address(data: &[u8]) -> Sensitive<String> {
     if data.len() > ADDRESS_BYTES_MAX {
         return Sensitive::default();
     }
@@ -185,7 +190,9 @@ impl Block<'_> {
             },
             valid_from: self.date(188, "valid_from")?,
             valid_until: self.until(204)?,
-            portrait: Sensitive::default(),
+            photo: Sensitive::default(),
+            portrait: None,
+            fingerprints: None,
         })
     }
 
@@ -204,13 +211,15 @@ impl Block<'_> {
             pass_number: Sensitive::default(),
             valid_from: self.date(188, "valid_from")?,
             valid_until: self.until(204)?,
-            portrait: Sensitive::default(),
+            photo: Sensitive::default(),
+            portrait: None,
+            fingerprints: None,
         })
     }
 
     fn foreigner(&self) -> Result<CardRecord, RecordError> {
         // The English name is cut in two; only the end of the whole is padding.
-        let name = [slice(self.0, 52, 70), slice(self.0, 220, 22)].concat();
+        let name = Zeroizing::new([slice(self.0, 52, 70), slice(self.0, 220, 22)].concat());
         Ok(CardRecord {
             kind: CardKind::Foreigner,
             name: self.text(0, 30),
@@ -225,7 +234,9 @@ impl Block<'_> {
             pass_number: Sensitive::default(),
             valid_from: self.date(188, "valid_from")?,
             valid_until: self.until(204)?,
-            portrait: Sensitive::default(),
+            photo: Sensitive::default(),
+            portrait: None,
+            fingerprints: None,
         })
     }
 }
@@ -237,10 +248,13 @@ fn slice(bytes: &[u8], at: usize, length: usize) -> &[u8] {
 /// Text of a field: little-endian UTF-16, padding and control characters taken off.
 fn field(bytes: &[u8], at: usize, length: usize) -> String {
     let (units, _) = slice(bytes, at, length).as_chunks::<2>();
-    let text: String = char::decode_utf16(units.iter().map(|unit| u16::from_le_bytes(*unit)))
-        .map(|character| character.unwrap_or(char::REPLACEMENT_CHARACTER))
-        .filter(|character| !character.is_control())
-        .collect();
+    // One unit becomes three bytes at most: never grown, so that no copy stays behind in freed memory.
+    let mut text = Zeroizing::new(String::with_capacity(3 * units.len()));
+    text.extend(
+        char::decode_utf16(units.iter().map(|unit| u16::from_le_bytes(*unit)))
+            .map(|character| character.unwrap_or(char::REPLACEMENT_CHARACTER))
+            .filter(|character| !character.is_control()),
+    );
     text.trim().to_owned()
 }
 
@@ -347,7 +361,8 @@ pub(crate) mod tests {
         assert_eq!(card.address.expose(), "广东省广州市测试区样例路1号");
         assert_eq!(card.authority, "测试市公安局");
         assert_eq!(card.valid_until, None);
-        assert_eq!(card.portrait.expose(), &[7; 1024]);
+        assert_eq!(card.photo.expose(), &[7; 1024]);
+        assert!(card.portrait.is_none() && card.fingerprints.is_none());
         assert!(card.is_valid_on(day("20990101")));
         assert!(!card.is_valid_on(day("20251231")));
     }
