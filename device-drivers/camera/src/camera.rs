@@ -1,31 +1,38 @@
-//! The driver: asks a network camera for its stream and reports pictures at the pace that is wanted.
+//! The driver: a network camera ([`crate::mjpeg`]) or a camera of the kernel ([`crate::v4l2`]), which
+//! reports pictures at the pace that is wanted.
 
 use std::time::{Duration, Instant};
 
-use kiosk_device::http::{self, Answer, HttpError, Target};
-use kiosk_device::wire::TcpWire;
 use kiosk_device::{
     Action, Capabilities, Completion, ConfigError, Context, DeviceClass, DeviceConfig, Driver,
-    Fault, Status, Wire, clock,
+    Fault, Status, clock,
 };
 
-use crate::multipart::{MultipartError, Parts, boundary};
-use crate::picture::{Frame, JPEG_BYTES_MAX, decode};
+use crate::mjpeg::NetworkCamera;
+use crate::picture::{Frame, PictureError};
+use crate::v4l2::KernelCamera;
 
 /// Accepted `driver` names.
-pub const DRIVERS: &[&str] = &["mjpeg"];
+pub const DRIVERS: &[&str] = &["mjpeg", "v4l2"];
 
-const SCHEMES: &[(&str, u16)] = &[("tcp:", 80), ("http://", 80)];
-/// Wait for the head of the answer. Chosen.
-const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+const OPTIONS_MJPEG: &[&str] = &["role"];
+const OPTIONS_V4L2: &[&str] = &[
+    "role",
+    "width",
+    "height",
+    "fps",
+    "infrared",
+    "power_line_hz",
+    "exposure",
+    "focus",
+    "zoom",
+];
 /// A stream without a picture for so long has stalled (`device-protocols.md` §7).
 const STALL_LIMIT: Duration = Duration::from_secs(2);
 /// Wait between looks at the caller's wish to stop.
-const LOOK_LIMIT: Duration = Duration::from_millis(100);
+pub(crate) const LOOK_LIMIT: Duration = Duration::from_millis(100);
 /// Broken pictures in a row that end the stream. Chosen.
 const BROKEN_PICTURES_MAX: u32 = 10;
-/// Bytes read at once.
-const READ_BYTES: usize = 64 * 1024;
 
 /// What the camera can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +56,14 @@ pub enum Event {
 /// The driver of one camera.
 #[derive(Debug)]
 pub struct Camera {
-    target: Target,
-    model: String,
     role: Role,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Network(NetworkCamera),
+    Kernel(Box<KernelCamera>),
 }
 
 /// What a camera looks at; `options.role` in the configuration, `face` where it says nothing.
@@ -69,86 +81,91 @@ impl Camera {
     /// # Errors
     /// [`ConfigError`] naming the key that cannot be used.
     pub fn new(config: &DeviceConfig) -> Result<Self, ConfigError> {
-        config.expect(DeviceClass::Camera, DRIVERS, &["role"])?;
+        let is_v4l2 = config.driver == "v4l2";
+        let options = if is_v4l2 { OPTIONS_V4L2 } else { OPTIONS_MJPEG };
+        config.expect(DeviceClass::Camera, DRIVERS, options)?;
         let role = match config.option_word("role", &["face", "document"], "face")? {
             "document" => Role::Document,
             _ => Role::Face,
         };
-        let target = Target::parse(&config.port, SCHEMES).ok_or_else(|| {
-            config.not_accepted("port", &config.port, "tcp:HOST:PORT/PATH or http://…")
-        })?;
-        Ok(Self {
-            target,
-            model: config.model.clone().unwrap_or_default(),
-            role,
-        })
+        let source = if is_v4l2 {
+            Source::Kernel(Box::new(KernelCamera::new(config, role)?))
+        } else {
+            Source::Network(NetworkCamera::new(config)?)
+        };
+        Ok(Self { role, source })
     }
 
     /// What this camera looks at.
     pub fn role(&self) -> Role {
         self.role
     }
+}
 
-    /// Connects and asks for the stream.
-    fn start(&self) -> Result<(TcpWire, Answer, Parts), Fault> {
-        let mut wire = TcpWire::connect(&self.target.host, self.target.port)?;
-        let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nAccept: multipart/x-mixed-replace\r\nUser-Agent: kiosk\r\nConnection: close\r\n\r\n",
-            self.target.path,
-            self.target.authority(),
-        );
-        let answer = http::send(&mut wire, request.as_bytes(), ANSWER_LIMIT).map_err(bad_reply)?;
-        if answer.head.status != 200 {
-            return Err(malformed(&format!(
-                "the camera answers with HTTP status {}",
-                answer.head.status
-            )));
+impl Driver for Camera {
+    type Command = Command;
+    type Event = Event;
+
+    fn open(&mut self) -> Result<Capabilities, Fault> {
+        match &mut self.source {
+            Source::Network(camera) => camera.open(),
+            Source::Kernel(camera) => camera.open(),
         }
-        let content_type = answer.head.header("content-type").unwrap_or_default();
-        let boundary = boundary(content_type).map_err(broken_stream)?;
-        Ok((wire, answer, Parts::new(&boundary, JPEG_BYTES_MAX)))
     }
 
-    fn stream(&self, pace: Pace, context: &Context<'_, Event>) -> Result<(), Completion> {
-        let failed = |fault: Fault| Completion::Failed(fault);
-        let (mut wire, mut answer, mut parts) = self.start().map_err(failed)?;
-        let mut viewer = Viewer::new(pace);
-        let mut bytes = std::mem::take(&mut answer.leftover);
-        let mut buffer = vec![0_u8; READ_BYTES];
-        loop {
-            context.check()?;
-            let mut body = Vec::new();
-            let has_ended = answer
-                .body
-                .feed(&bytes, &mut body)
-                .map_err(|error| failed(bad_reply(error)))?;
-            parts.push(&body);
-            while let Some(part) = parts.next_part().map_err(|e| failed(broken_stream(e)))? {
-                viewer.show(part, context).map_err(failed)?;
-            }
-            if has_ended {
-                return Err(failed(stalled("the camera ended the stream")));
-            }
-            viewer.check_stalled().map_err(failed)?;
-            let limit = context.remaining().min(LOOK_LIMIT);
-            let count = wire
-                .read(&mut buffer, limit)
-                .map_err(|e| failed(e.into()))?;
-            bytes.clear();
-            bytes.extend_from_slice(buffer.get(..count).unwrap_or_default());
+    fn close(&mut self) {
+        match &mut self.source {
+            // Each stream has a connection of its own: there is nothing to close.
+            Source::Network(_) => {}
+            Source::Kernel(camera) => camera.close(),
+        }
+    }
+
+    fn status(&mut self) -> Result<Status, Fault> {
+        match &mut self.source {
+            Source::Network(camera) => camera.status(),
+            Source::Kernel(camera) => camera.status(),
+        }
+    }
+
+    fn execute(&mut self, command: Command, context: &Context<'_, Event>) -> Completion {
+        let Command::Stream {
+            preview_width,
+            frames_per_second,
+        } = command;
+        let mut viewer = Viewer::new(Pace {
+            preview_width,
+            interval: Duration::from_secs(1) / frames_per_second.clamp(1, 60),
+        });
+        let result = match &mut self.source {
+            Source::Network(camera) => camera.stream(&mut viewer, context),
+            Source::Kernel(camera) => camera.stream(&mut viewer, context),
+        };
+        match result {
+            Ok(never) => match never {},
+            Err(completion) => completion,
+        }
+    }
+
+    fn poll_interval(&self) -> Duration {
+        match &self.source {
+            Source::Network(_) => Duration::from_secs(10),
+            // One question to the kernel.
+            Source::Kernel(_) => Duration::from_secs(2),
         }
     }
 }
 
 /// What the caller wants to see.
-#[derive(Clone, Copy)]
-struct Pace {
-    preview_width: u32,
-    interval: Duration,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) preview_width: u32,
+    pub(crate) interval: Duration,
 }
 
 /// Decides which pictures are worth decoding.
-struct Viewer {
+#[derive(Debug)]
+pub(crate) struct Viewer {
     pace: Pace,
     next_at: Instant,
     last_at: Instant,
@@ -156,7 +173,7 @@ struct Viewer {
 }
 
 impl Viewer {
-    fn new(pace: Pace) -> Self {
+    pub(crate) fn new(pace: Pace) -> Self {
         let now = clock::now();
         Self {
             pace,
@@ -166,16 +183,29 @@ impl Viewer {
         }
     }
 
-    fn show(&mut self, jpeg: Vec<u8>, context: &Context<'_, Event>) -> Result<(), Fault> {
+    /// The source was started (again): it gets its time.
+    pub(crate) fn restart(&mut self) {
+        self.last_at = clock::now();
+    }
+
+    /// A picture came; true when it is time to show one.
+    pub(crate) fn is_due(&mut self) -> bool {
         let now = clock::now();
         self.last_at = now;
-        if now < self.next_at {
-            return Ok(());
-        }
-        match decode(jpeg, self.pace.preview_width) {
+        now >= self.next_at
+    }
+
+    /// Shows the picture that `decode` makes, which gets the width of the preview.
+    pub(crate) fn show(
+        &mut self,
+        context: &Context<'_, Event>,
+        decode: impl FnOnce(u32) -> Result<Frame, PictureError>,
+    ) -> Result<(), Fault> {
+        let began_at = clock::now();
+        match decode(self.pace.preview_width) {
             Ok(frame) => {
                 self.broken = 0;
-                self.next_at = now + self.pace.interval;
+                self.next_at = began_at + self.pace.interval;
                 context.emit(Event::Frame(frame));
                 Ok(())
             }
@@ -193,209 +223,12 @@ impl Viewer {
         }
     }
 
-    fn check_stalled(&self) -> Result<(), Fault> {
-        if clock::now().saturating_duration_since(self.last_at) > STALL_LIMIT {
-            return Err(stalled("no picture for two seconds"));
-        }
-        Ok(())
+    pub(crate) fn has_stalled(&self) -> bool {
+        clock::now().saturating_duration_since(self.last_at) > STALL_LIMIT
     }
 }
 
-impl Driver for Camera {
-    type Command = Command;
-    type Event = Event;
-
-    fn open(&mut self) -> Result<Capabilities, Fault> {
-        self.start()?;
-        Ok(Capabilities {
-            model: self.model.clone(),
-            abilities: vec!["jpeg".to_owned()],
-            ..Capabilities::default()
-        })
-    }
-
-    fn close(&mut self) {
-        // Every stream has a connection of its own: there is nothing to close.
-    }
-
-    fn status(&mut self) -> Result<Status, Fault> {
-        // Asking for the stream would make many cameras start their sensor.
-        TcpWire::connect(&self.target.host, self.target.port)?;
-        Ok(Status::online())
-    }
-
-    fn execute(&mut self, command: Command, context: &Context<'_, Event>) -> Completion {
-        let Command::Stream {
-            preview_width,
-            frames_per_second,
-        } = command;
-        let pace = Pace {
-            preview_width,
-            interval: Duration::from_secs(1) / frames_per_second.clamp(1, 60),
-        };
-        match self.stream(pace, context) {
-            Ok(()) => Completion::Success,
-            Err(completion) => completion,
-        }
-    }
-
-    fn poll_interval(&self) -> Duration {
-        Duration::from_secs(10)
-    }
-}
-
-fn stalled(detail: &str) -> Fault {
+/// No picture comes any more.
+pub(crate) fn stalled(detail: &str) -> Fault {
     Fault::new("camera.stalled", Action::Reset, detail)
-}
-
-fn malformed(detail: &str) -> Fault {
-    Fault::new("camera.bad-reply", Action::Maintenance, detail)
-}
-
-fn broken_stream(error: MultipartError) -> Fault {
-    malformed(&error.to_string())
-}
-
-fn bad_reply(error: HttpError) -> Fault {
-    match error {
-        HttpError::Wire(error) => error.into(),
-        HttpError::Malformed(what) => malformed(what),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-    use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
-    use std::thread::{self, JoinHandle};
-
-    use kiosk_device::Cancel;
-
-    use super::*;
-    use crate::picture::tests::jpeg;
-
-    const LONG: Duration = Duration::from_secs(20);
-
-    /// A camera that takes one request, sends `stream` and then does `after` with the connection.
-    fn camera(
-        stream: Vec<u8>,
-        after: impl FnOnce(TcpStream) + Send + 'static,
-    ) -> (Camera, JoinHandle<()>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let peer = thread::spawn(move || {
-            let (mut connection, _) = listener.accept().unwrap();
-            connection.set_read_timeout(Some(LONG)).unwrap();
-            let mut request = Vec::new();
-            let mut byte = [0_u8; 1];
-            while !request.ends_with(b"\r\n\r\n") {
-                connection.read_exact(&mut byte).unwrap();
-                request.push(byte[0]);
-            }
-            assert!(request.starts_with(b"GET /video HTTP/1.1\r\n"));
-            connection.write_all(&stream).unwrap();
-            after(connection);
-        });
-        let config = format!(
-            "id = \"camera-1\"\nclass = \"camera\"\ndriver = \"mjpeg\"\nport = \"tcp:127.0.0.1:{port}/video\""
-        );
-        (
-            Camera::new(&toml::from_str(&config).unwrap()).unwrap(),
-            peer,
-        )
-    }
-
-    fn stream_of(pictures: &[Vec<u8>]) -> Vec<u8> {
-        let mut stream =
-            b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
-                .to_vec();
-        for picture in pictures {
-            let length = picture.len();
-            stream.extend(
-                format!("--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {length}\r\n\r\n")
-                    .bytes(),
-            );
-            stream.extend(picture);
-            stream.extend(b"\r\n");
-        }
-        stream
-    }
-
-    fn stay(mut connection: TcpStream) {
-        // Ends when the driver hangs up.
-        let mut rest = Vec::new();
-        drop(connection.read_to_end(&mut rest));
-    }
-
-    const STREAM: Command = Command::Stream {
-        preview_width: 32,
-        frames_per_second: 60,
-    };
-
-    #[test]
-    fn pictures_are_reported_until_the_command_is_canceled() {
-        let (mut camera, peer) = camera(stream_of(&[jpeg(64, 48, [9, 9, 9])]), stay);
-        let cancel = Cancel::default();
-        let frames = RefCell::new(Vec::new());
-        let emit = |Event::Frame(frame)| {
-            frames.borrow_mut().push((frame.width, frame.height));
-            cancel.cancel();
-        };
-        let completion = camera.execute(STREAM, &Context::new(LONG, &cancel, &emit));
-        assert_eq!(completion, Completion::Canceled);
-        assert_eq!(frames.into_inner(), [(32, 24)]);
-        peer.join().unwrap();
-    }
-
-    fn check_failure(stream: Vec<u8>, after: fn(TcpStream), code: &str) {
-        let (mut camera, peer) = camera(stream, after);
-        let completion = camera.execute(STREAM, &Context::new(LONG, &Cancel::default(), &|_| ()));
-        assert!(
-            matches!(&completion, Completion::Failed(fault) if fault.code == code),
-            "{completion:?}"
-        );
-        peer.join().unwrap();
-    }
-
-    #[test]
-    fn a_stream_without_pictures_has_stalled() {
-        check_failure(stream_of(&[]), stay, "camera.stalled");
-    }
-
-    #[test]
-    fn a_camera_that_hangs_up_is_gone() {
-        check_failure(stream_of(&[jpeg(8, 8, [0; 3])]), drop, "device.gone");
-    }
-
-    #[test]
-    fn answers_that_are_no_stream_are_bad_replies() {
-        check_failure(
-            b"HTTP/1.1 404 Not Found\r\n\r\n".to_vec(),
-            stay,
-            "camera.bad-reply",
-        );
-        check_failure(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n".to_vec(),
-            stay,
-            "camera.bad-reply",
-        );
-        check_failure(b"220 mail ready\r\n\r\n".to_vec(), stay, "camera.bad-reply");
-    }
-
-    #[test]
-    fn ten_broken_pictures_in_a_row_end_the_stream() {
-        check_failure(
-            stream_of(&vec![vec![0xFF, 0xD8, 0xFF]; 10]),
-            stay,
-            "camera.bad-picture",
-        );
-    }
-
-    #[test]
-    fn a_port_that_is_no_address_is_refused() {
-        let config = "id = \"c\"\nclass = \"camera\"\ndriver = \"mjpeg\"\nport = \"/dev/video0\"";
-        let error = Camera::new(&toml::from_str(config).unwrap()).unwrap_err();
-        assert!(error.to_string().contains("tcp:HOST:PORT/PATH"), "{error}");
-    }
 }

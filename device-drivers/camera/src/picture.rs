@@ -4,12 +4,15 @@ use std::fmt;
 use std::io::Cursor;
 use std::sync::Arc;
 
-use image::{ImageFormat, ImageReader, Limits};
+use image::codecs::jpeg::JpegEncoder;
+use image::{DynamicImage, ImageFormat, ImageReader, Limits, RgbImage};
 
 /// Longest side of a picture, in pixels.
 pub const SIDE_PIXELS_MAX: u32 = 4096;
 /// Largest picture, in bytes of JPEG.
 pub const JPEG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Quality of pictures encoded here. Chosen: print stays sharp, a page stays below 1 MB.
+const JPEG_QUALITY: u8 = 90;
 /// Memory one decoding may take: the largest picture in three colors, and as much again to work.
 const DECODE_BYTES_MAX: u64 = 96 * 1024 * 1024;
 
@@ -22,13 +25,35 @@ pub struct Frame {
     pub height: u32,
     /// The preview, three bytes a pixel, rows from the top.
     pub rgb: Arc<Vec<u8>>,
-    /// The whole picture as it came.
+    /// The whole picture, as it came or encoded here.
     pub jpeg: Arc<Vec<u8>>,
+    /// The infrared picture of the same moment, where the camera has a second eye.
+    pub infrared: Option<Infrared>,
+}
+
+/// An infrared picture taken within 50 ms of its [`Frame`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct Infrared {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// One byte a pixel, rows from the top.
+    pub gray: Arc<Vec<u8>>,
 }
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frame")
+            .field("width", &self.width)
+            .field("height", &self.height)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Infrared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Infrared")
             .field("width", &self.width)
             .field("height", &self.height)
             .finish_non_exhaustive()
@@ -44,6 +69,9 @@ pub enum PictureError {
         /// Its size.
         bytes: usize,
     },
+    /// It has fewer bytes than its size needs, or a size that no camera has.
+    #[error("the picture is not whole")]
+    Incomplete,
     /// It cannot be decoded within the limits.
     #[error("the picture cannot be decoded")]
     Decode(#[from] image::ImageError),
@@ -55,16 +83,97 @@ pub enum PictureError {
 /// # Errors
 /// [`PictureError`].
 pub fn decode(jpeg: Vec<u8>, preview_width: u32) -> Result<Frame, PictureError> {
+    let picture = decode_whole(&jpeg)?;
+    Ok(frame(picture, jpeg, preview_width))
+}
+
+/// Decodes a JPEG within the limits of this module.
+///
+/// # Errors
+/// [`PictureError`].
+pub fn decode_whole(jpeg: &[u8]) -> Result<DynamicImage, PictureError> {
     if jpeg.len() > JPEG_BYTES_MAX {
         return Err(PictureError::TooLarge { bytes: jpeg.len() });
+    }
+    if !is_whole(jpeg) {
+        return Err(PictureError::Incomplete);
     }
     let mut limits = Limits::default();
     limits.max_image_width = Some(SIDE_PIXELS_MAX);
     limits.max_image_height = Some(SIDE_PIXELS_MAX);
     limits.max_alloc = Some(DECODE_BYTES_MAX);
-    let mut reader = ImageReader::with_format(Cursor::new(&jpeg), ImageFormat::Jpeg);
+    let mut reader = ImageReader::with_format(Cursor::new(jpeg), ImageFormat::Jpeg);
     reader.limits(limits);
-    let picture = reader.decode()?;
+    Ok(reader.decode()?)
+}
+
+/// Markers of a JPEG (ISO/IEC 10918-1, table B.1).
+pub(crate) const SOI: u8 = 0xD8;
+pub(crate) const DHT: u8 = 0xC4;
+pub(crate) const SOS: u8 = 0xDA;
+const EOI: u8 = 0xD9;
+
+/// What stands in front of the scan of a JPEG.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    /// Where the scan begins.
+    pub(crate) scan_at: usize,
+    /// Whether Huffman tables are there.
+    pub(crate) has_tables: bool,
+}
+
+/// Walks over the segments of a JPEG up to its first scan; `None` when there is none.
+pub(crate) fn head(jpeg: &[u8]) -> Option<Head> {
+    if jpeg.get(..2)? != [0xFF, SOI] {
+        return None;
+    }
+    let mut at = 2;
+    let mut has_tables = false;
+    // Each turn goes on by a byte at least.
+    while at < jpeg.len() {
+        let [mark, marker] = *jpeg.get(at..at + 2)?.first_chunk()?;
+        match (mark, marker) {
+            (0xFF, SOS) => {
+                return Some(Head {
+                    scan_at: at,
+                    has_tables,
+                });
+            }
+            // A fill byte.
+            (0xFF, 0xFF) => at += 1,
+            (0xFF, _) => {
+                has_tables |= marker == DHT;
+                let length = u16::from_be_bytes(*jpeg.get(at + 2..at + 4)?.first_chunk()?);
+                at += 2 + usize::from(length.max(2));
+            }
+            (_, _) => return None,
+        }
+    }
+    None
+}
+
+/// Whether the scan of a JPEG has its end. Decoders make up what is missing of one that was cut off; a
+/// document must not be handed in like that.
+fn is_whole(jpeg: &[u8]) -> bool {
+    head(jpeg).is_some_and(|head| {
+        let scan = jpeg.get(head.scan_at..).unwrap_or_default();
+        // Inside a scan this pair does not occur; cameras fill their buffers up behind it.
+        scan.windows(2).rev().any(|pair| pair == [0xFF, EOI])
+    })
+}
+
+/// Encodes a picture.
+///
+/// # Errors
+/// [`PictureError::Decode`] when its size is none of a JPEG.
+pub fn encode(picture: &RgbImage) -> Result<Vec<u8>, PictureError> {
+    let mut jpeg = Vec::new();
+    JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY).encode_image(picture)?;
+    Ok(jpeg)
+}
+
+/// The frame of `picture`, which is also in `jpeg`.
+pub(crate) fn frame(picture: DynamicImage, jpeg: Vec<u8>, preview_width: u32) -> Frame {
     let width = preview_width.clamp(1, SIDE_PIXELS_MAX);
     let preview = if picture.width() > width {
         picture.thumbnail(width, SIDE_PIXELS_MAX)
@@ -72,12 +181,13 @@ pub fn decode(jpeg: Vec<u8>, preview_width: u32) -> Result<Frame, PictureError> 
         picture
     };
     let rgb = preview.into_rgb8();
-    Ok(Frame {
+    Frame {
         width: rgb.width(),
         height: rgb.height(),
         rgb: Arc::new(rgb.into_raw()),
         jpeg: Arc::new(jpeg),
-    })
+        infrared: None,
+    }
 }
 
 #[cfg(test)]
@@ -116,9 +226,11 @@ pub(crate) mod tests {
         let wide = jpeg(SIDE_PIXELS_MAX + 1, 1, [0, 0, 0]);
         assert!(matches!(decode(wide, 100), Err(PictureError::Decode(_))));
         let whole = jpeg(64, 48, [1, 2, 3]);
-        for end in [0, 2, 20, whole.len() / 4] {
+        for end in 0..whole.len() {
             assert!(decode(whole[..end].to_vec(), 100).is_err(), "{end}");
         }
+        let padded = [&whole[..], &[0; 40]].concat();
+        assert!(decode(padded, 100).is_ok());
     }
 
     #[test]
