@@ -5,20 +5,17 @@
 
 pub mod escpos;
 pub mod ipp;
+pub mod snmp;
 
-use kiosk_device::{Action, DeviceState, Fault};
+use kiosk_device::{DeviceState, Fault, supervisor};
 
 /// The state that a list of faults, the most serious first, puts a printer into.
 fn state_of(faults: &[Fault]) -> DeviceState {
     match faults.first() {
         None => DeviceState::Online,
-        Some(fault) => match fault.action {
-            Action::Clear => DeviceState::UserError,
-            Action::Maintenance if ["printer.offline", "printer.paused"].contains(&fault.code) => {
-                DeviceState::Offline
-            }
-            Action::Maintenance => DeviceState::HardwareError,
-            Action::Reset | Action::Configuration | Action::Suspend => DeviceState::Offline,
-        },
+        Some(fault) if ["printer.offline", "printer.paused"].contains(&fault.code) => {
+            DeviceState::Offline
+        }
+        Some(fault) => supervisor::state_for(fault),
     }
 }

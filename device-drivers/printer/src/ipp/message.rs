@@ -1,15 +1,16 @@
 //! Encoding and decoding of IPP messages (RFC 8010), as far as printing needs them.
 //!
 //! The decoder is bounded, never panics and forgives what real printers get wrong: single values
-//! where a set is expected, unknown tags, text that is not UTF-8, a missing end tag. What cannot be
-//! read at all is an error, never a guess.
+//! where a set is expected, unknown tags, text that is not UTF-8, numbers of the wrong size, groups
+//! that come twice, lengths beyond the end, a missing end tag. It reads as far as the message makes
+//! sense; what has no head is an error, never a guess.
 
 /// Most attributes in one message. Chosen: full printer descriptions have about 200.
 const ATTRIBUTES_MAX: usize = 4096;
 /// Most values of one attribute. Chosen.
 const VALUES_MAX: usize = 1024;
 
-pub(crate) const GROUP_OPERATION: u8 = 0x01;
+const GROUP_OPERATION: u8 = 0x01;
 pub(crate) const GROUP_JOB: u8 = 0x02;
 const GROUP_END: u8 = 0x03;
 const TAG_INTEGER: u8 = 0x21;
@@ -32,7 +33,9 @@ pub(crate) enum Operation {
     PrintJob = 0x0002,
     CancelJob = 0x0008,
     GetJobAttributes = 0x0009,
+    GetJobs = 0x000A,
     GetPrinterAttributes = 0x000B,
+    ResumePrinter = 0x0011,
 }
 
 /// Protocol version; printers that refuse 2.0 get 1.1.
@@ -146,12 +149,33 @@ pub enum MessageError {
     TooLong,
 }
 
+/// One attribute of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Attribute {
+    /// How many groups came before its own.
+    group: usize,
+    /// The tag of its group.
+    tag: u8,
+    name: String,
+    values: Vec<Value>,
+}
+
+/// One job in the list that a printer keeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ListedJob {
+    pub(crate) id: i32,
+    /// `None` when the printer does not tell.
+    pub(crate) name: Option<String>,
+}
+
 /// An answer, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// IPP status code.
     pub status: u16,
-    attributes: Vec<(u8, String, Vec<Value>)>,
+    /// It broke off in the middle; what came before is here.
+    pub is_damaged: bool,
+    attributes: Vec<Attribute>,
 }
 
 impl Answer {
@@ -168,9 +192,20 @@ impl Answer {
         cursor.take(4)?;
         let mut answer = Self {
             status,
+            is_damaged: false,
             attributes: Vec::new(),
         };
-        let mut group = 0;
+        match answer.read(&mut cursor) {
+            // The lengths say more than there is: what came before them stands.
+            Err(MessageError::CutOff) if !answer.attributes.is_empty() => answer.is_damaged = true,
+            result => result?,
+        }
+        Ok(answer)
+    }
+
+    fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), MessageError> {
+        let mut group = (0, 0);
+        let mut is_first = true;
         let mut collection_depth = 0_u32;
         // A clean end without the end tag is one of the defects seen in the field.
         while let Ok(&[tag]) = cursor.take(1) {
@@ -178,7 +213,9 @@ impl Answer {
                 break;
             }
             if tag < 0x10 {
-                group = tag;
+                group = (group.0 + 1, tag);
+                is_first = true;
+                collection_depth = 0;
                 continue;
             }
             let name_length = cursor.number()?;
@@ -189,43 +226,89 @@ impl Answer {
                 TAG_END_COLLECTION => collection_depth = collection_depth.saturating_sub(1),
                 _ if collection_depth > 0 && tag != TAG_BEGIN_COLLECTION => {}
                 _ => {
-                    if collection_depth == 0 {
-                        answer.add(group, name, decode(tag, value))?;
+                    // A further value of no attribute belongs to nothing.
+                    if collection_depth == 0 && !(name.is_empty() && is_first) {
+                        self.add(group, name, decode(tag, value))?;
+                        is_first = false;
                     }
                     collection_depth += u32::from(tag == TAG_BEGIN_COLLECTION);
                 }
             }
         }
-        Ok(answer)
+        Ok(())
     }
 
-    fn add(&mut self, group: u8, name: &[u8], value: Value) -> Result<(), MessageError> {
+    fn add(
+        &mut self,
+        (group, tag): (usize, u8),
+        name: &[u8],
+        value: Value,
+    ) -> Result<(), MessageError> {
         match self.attributes.last_mut() {
-            Some((_, _, values)) if name.is_empty() => {
-                if values.len() >= VALUES_MAX {
+            Some(last) if name.is_empty() => {
+                if last.values.len() >= VALUES_MAX {
                     return Err(MessageError::TooLong);
                 }
-                values.push(value);
+                last.values.push(value);
             }
-            // A further value of no attribute belongs to nothing.
-            None if name.is_empty() => {}
             _ => {
                 if self.attributes.len() >= ATTRIBUTES_MAX {
                     return Err(MessageError::TooLong);
                 }
-                let name = String::from_utf8_lossy(name).into_owned();
-                self.attributes.push((group, name, vec![value]));
+                self.attributes.push(Attribute {
+                    group,
+                    tag,
+                    name: String::from_utf8_lossy(name).into_owned(),
+                    values: vec![value],
+                });
             }
         }
         Ok(())
+    }
+
+    /// The jobs of a list. Each has a group of its own; printers that put all into one are
+    /// understood, too.
+    pub(crate) fn jobs(&self) -> Vec<ListedJob> {
+        let mut jobs: Vec<ListedJob> = Vec::new();
+        let mut group = None;
+        let mut name = None;
+        for attribute in self.attributes.iter().filter(|one| one.tag == GROUP_JOB) {
+            if group != Some(attribute.group) {
+                group = Some(attribute.group);
+                name = None;
+            }
+            match (attribute.name.as_str(), attribute.values.first()) {
+                ("job-id", Some(Value::Number(id))) => {
+                    // The name may stand before the number.
+                    let name = name.take();
+                    jobs.push(ListedJob { id: *id, name });
+                }
+                ("job-name", Some(Value::Text(text))) => match jobs.last_mut() {
+                    Some(job) if job.name.is_none() && self.is_in_group(job.id, group) => {
+                        job.name = Some(text.clone());
+                    }
+                    _ => name = Some(text.clone()),
+                },
+                _ => {}
+            }
+        }
+        jobs
+    }
+
+    fn is_in_group(&self, id: i32, group: Option<usize>) -> bool {
+        self.attributes.iter().any(|one| {
+            Some(one.group) == group
+                && one.name == "job-id"
+                && one.values.first() == Some(&Value::Number(id))
+        })
     }
 
     /// All values of the attribute, whatever group it came in; empty when it did not come.
     pub(crate) fn values(&self, name: &str) -> &[Value] {
         self.attributes
             .iter()
-            .find(|(_, key, _)| key == name)
-            .map_or(&[], |(_, _, values)| values)
+            .find(|attribute| attribute.name == name)
+            .map_or(&[], |attribute| &attribute.values)
     }
 
     pub(crate) fn number(&self, name: &str) -> Option<i32> {
@@ -259,7 +342,10 @@ fn decode(tag: u8, value: &[u8]) -> Value {
         (TAG_INTEGER | TAG_ENUM, [a, b, c, d]) => {
             Value::Number(i32::from_be_bytes([*a, *b, *c, *d]))
         }
-        (TAG_BOOLEAN, [byte]) => Value::Boolean(*byte != 0),
+        // Numbers of another size than the standard's four bytes.
+        (TAG_INTEGER | TAG_ENUM, [a, b]) => Value::Number(i16::from_be_bytes([*a, *b]).into()),
+        (TAG_INTEGER | TAG_ENUM, [a]) => Value::Number(i32::from(*a)),
+        (TAG_BOOLEAN, bytes @ [_, ..]) => Value::Boolean(bytes.iter().any(|byte| *byte != 0)),
         (TAG_OCTETS | 0x41..=0x49, text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
         // Text with a language: the text is behind two lengths and the language.
         (0x35 | 0x36, value) => with_language(value).unwrap_or(Value::Other),
@@ -358,7 +444,12 @@ pub(crate) mod tests {
                 assert!(answer.attributes.len() <= 5);
             }
         }
-        assert_eq!(Answer::parse(&whole[..100]), Err(MessageError::CutOff));
+        let damaged = Answer::parse(&whole[..whole.len() - 10]).unwrap();
+        assert!(damaged.is_damaged);
+        assert_eq!(damaged.number("printer-state"), Some(5));
+        assert!(!Answer::parse(&whole).unwrap().is_damaged);
+        assert_eq!(Answer::parse(&whole[..7]), Err(MessageError::CutOff));
+        assert_eq!(Answer::parse(&whole[..12]), Err(MessageError::CutOff));
         assert_eq!(Answer::parse(b"HTTP/1.1 200"), Err(MessageError::Version));
     }
 
@@ -381,12 +472,80 @@ pub(crate) mod tests {
         put(0x23, "printer-state", &[0, 0, 0, 3]);
         put(0x35, "printer-state-message", b"\0\x02en\0\x02ok");
         put(0x7F, "unknown", b"??");
-        put(0x21, "short", b"\0");
+        put(0x21, "short", b"\x02");
+        put(0x21, "three", b"\0\0\0");
+        put(0x22, "long", b"\0\0\0\x01");
         let answer = Answer::parse(&wire).unwrap();
         assert_eq!(answer.number("printer-state"), Some(3));
         assert_eq!(answer.texts("printer-state-message").next(), Some("ok"));
         assert_eq!(answer.values("unknown"), [Value::Other]);
-        assert_eq!(answer.values("short"), [Value::Other]);
+        assert_eq!(answer.number("short"), Some(2));
+        assert_eq!(answer.values("three"), [Value::Other]);
+        assert_eq!(answer.boolean("long"), Some(true));
+    }
+
+    #[test]
+    fn defects_of_the_field_do_not_hide_what_is_there() {
+        let put = |bytes: &mut Vec<u8>, tag: u8, name: &str, value: &[u8]| {
+            bytes.push(tag);
+            for part in [name.as_bytes(), value] {
+                bytes.extend(u16::try_from(part.len()).unwrap().to_be_bytes());
+                bytes.extend(part);
+            }
+        };
+        let mut wire = bytes("02 00 00 00 00 00 00 01 01");
+        put(&mut wire, 0x47, "attributes-charset", b"utf-8");
+        // A group that begins with a further value of nothing.
+        wire.push(4);
+        put(&mut wire, 0x44, "", b"stray");
+        put(&mut wire, 0x23, "printer-state", &[0, 0, 0, 4]);
+        // The same group again, as Pantum's firmware sends it.
+        wire.push(4);
+        put(&mut wire, 0x23, "printer-state", &[0, 0, 0, 4]);
+        put(&mut wire, 0x44, "printer-state-reasons", b"media-empty");
+        // A name that is said to be longer than the message.
+        wire.extend(bytes("44 7F FF 78 FF FF 03"));
+        let answer = Answer::parse(&wire).unwrap();
+        assert!(answer.is_damaged);
+        assert_eq!(answer.texts("attributes-charset").count(), 1);
+        assert_eq!(answer.number("printer-state"), Some(4));
+        let reasons: Vec<&str> = answer.texts("printer-state-reasons").collect();
+        assert_eq!(reasons, ["media-empty"]);
+    }
+
+    #[test]
+    fn jobs_are_told_apart_with_and_without_groups_of_their_own() {
+        let put = |bytes: &mut Vec<u8>, tag: u8, name: &str, value: &[u8]| {
+            bytes.push(tag);
+            for part in [name.as_bytes(), value] {
+                bytes.extend(u16::try_from(part.len()).unwrap().to_be_bytes());
+                bytes.extend(part);
+            }
+        };
+        let check = |groups: [&[u8]; 2]| {
+            let mut wire = bytes("02 00 00 00 00 00 00 01");
+            for (group, (id, name)) in groups.iter().zip([(7, "a"), (8, "b")]) {
+                wire.extend(*group);
+                put(&mut wire, 0x21, "job-id", &[0, 0, 0, id]);
+                put(&mut wire, 0x42, "job-name", name.as_bytes());
+            }
+            let jobs = Answer::parse(&wire).unwrap().jobs();
+            let found: Vec<(i32, Option<&str>)> = jobs
+                .iter()
+                .map(|job| (job.id, job.name.as_deref()))
+                .collect();
+            assert_eq!(found, [(7, Some("a")), (8, Some("b"))]);
+        };
+        check([&[2], &[2]]);
+        check([&[2], &[]]);
+        let mut wire = bytes("02 00 00 00 00 00 00 01 02");
+        put(&mut wire, 0x42, "job-name", b"first");
+        put(&mut wire, 0x21, "job-id", &[0, 0, 0, 9]);
+        wire.push(2);
+        put(&mut wire, 0x21, "job-id", &[0, 0, 0, 10]);
+        let jobs = Answer::parse(&wire).unwrap().jobs();
+        let names: Vec<Option<&str>> = jobs.iter().map(|job| job.name.as_deref()).collect();
+        assert_eq!(names, [Some("first"), None]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::state_of;
 /// `printer-state` of a printer that does not work.
 const STATE_STOPPED: i32 = 5;
 /// Level in percent at which toner counts as low when the printer names no threshold. Chosen.
-const TONER_LOW_PERCENT: i32 = 10;
+pub(crate) const TONER_LOW_PERCENT: i32 = 10;
 
 /// What one reason says about a supply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,16 +123,27 @@ const REASONS: &[Row] = &[
 ];
 
 /// The status that a Get-Printer-Attributes answer describes. `None` without `printer-state`.
-pub(crate) fn status(answer: &Answer) -> Option<Status> {
+pub fn status(answer: &Answer) -> Option<Status> {
     let is_stopped = answer.number("printer-state")? == STATE_STOPPED;
-    let mut status = Status {
-        toner: toner_level(answer),
-        ..Status::online()
-    };
-    let reasons: Vec<Reason<'_>> = answer
-        .texts("printer-state-reasons")
-        .map(Reason::parse)
-        .collect();
+    let reasons: Vec<&str> = answer.texts("printer-state-reasons").collect();
+    let mut status = judge(is_stopped, &reasons);
+    worsen(&mut status.toner, toner_level(answer));
+    let levels = [
+        ("toner-percent", lowest_toner(answer)),
+        ("waste-toner-percent", fullest_waste(answer)),
+    ];
+    for (name, level) in levels {
+        if let Some(level) = level {
+            status.readings.insert(name.to_owned(), level.to_string());
+        }
+    }
+    Some(status)
+}
+
+/// The status that these reasons describe, whoever gave them.
+pub(crate) fn judge(is_stopped: bool, reasons: &[&str]) -> Status {
+    let mut status = Status::online();
+    let reasons: Vec<Reason<'_>> = reasons.iter().map(|text| Reason::parse(text)).collect();
     for (keywords, about, fault) in REASONS {
         for reason in reasons.iter().filter(|r| keywords.contains(&r.keyword)) {
             if reason.is_report && fault.is_some() {
@@ -156,7 +167,39 @@ pub(crate) fn status(answer: &Answer) -> Option<Status> {
         status.faults.push(stopped_fault(&reasons));
     }
     status.state = state_of(&status.faults);
-    Some(status)
+    status
+}
+
+/// Adds what a second source says about the same printer.
+pub(crate) fn merge(status: &mut Status, other: Status) {
+    worsen(&mut status.paper, other.paper);
+    worsen(&mut status.toner, other.toner);
+    status.readings.extend(other.readings);
+    // A cause is worth more than the bare news that something stopped.
+    if other
+        .faults
+        .iter()
+        .any(|fault| fault.code != "printer.stopped")
+    {
+        status
+            .faults
+            .retain(|fault| fault.code != "printer.stopped");
+    }
+    for fault in other.faults {
+        if status.faults.iter().all(|known| known.code != fault.code) {
+            status.faults.push(fault);
+        }
+    }
+    status.faults.sort_by_key(|fault| rank(fault.code));
+    status.state = state_of(&status.faults);
+}
+
+/// Place in the order of seriousness; what has no row (a device that is gone) comes first.
+fn rank(code: &str) -> usize {
+    REASONS
+        .iter()
+        .position(|(_, _, fault)| fault.is_some_and(|(known, _)| known == code))
+        .map_or(0, |index| index + 1)
 }
 
 /// A printer that stopped for a reason nobody knows.
@@ -189,11 +232,41 @@ impl<'a> Reason<'a> {
     }
 }
 
-/// `marker-levels` may be a set or one number; negative levels are unknown; waste containers count
-/// the other way and are left out.
-fn toner_level(answer: &Answer) -> Supply {
+/// Known levels of the markers, in percent, with whether each is a waste container, which counts the
+/// other way, and with its own threshold. `marker-levels` may be a set or one number; negative levels
+/// are unknown.
+fn markers(answer: &Answer) -> Vec<(i32, bool, i32)> {
     let types: Vec<&str> = answer.texts("marker-types").collect();
     let lows: Vec<i32> = answer.numbers("marker-low-levels").collect();
+    answer
+        .numbers("marker-levels")
+        .enumerate()
+        .filter(|(_, level)| *level >= 0)
+        .map(|(index, level)| {
+            let is_waste = types.get(index).is_some_and(|kind| kind.contains("waste"));
+            let low = lows.get(index).copied().unwrap_or(TONER_LOW_PERCENT);
+            (level, is_waste, low)
+        })
+        .collect()
+}
+
+fn lowest_toner(answer: &Answer) -> Option<i32> {
+    let levels = markers(answer).into_iter();
+    levels
+        .filter(|(_, is_waste, _)| !is_waste)
+        .map(|(level, ..)| level)
+        .min()
+}
+
+fn fullest_waste(answer: &Answer) -> Option<i32> {
+    let levels = markers(answer).into_iter();
+    levels
+        .filter(|(_, is_waste, _)| *is_waste)
+        .map(|(level, ..)| level)
+        .max()
+}
+
+fn toner_level(answer: &Answer) -> Supply {
     let mut worst = Supply::Unknown;
     if answer.values("marker-levels").is_empty() {
         // IPP Everywhere demands `printer-supply` only.
@@ -202,20 +275,17 @@ fn toner_level(answer: &Answer) -> Supply {
         }
         return worst;
     }
-    for (index, level) in answer.numbers("marker-levels").enumerate() {
-        let is_waste = types.get(index).is_some_and(|kind| kind.contains("waste"));
-        if is_waste || level < 0 {
-            continue;
+    for (level, is_waste, low) in markers(answer) {
+        if !is_waste {
+            worsen(&mut worst, supply_at(level, low));
         }
-        let low = lows.get(index).copied().unwrap_or(TONER_LOW_PERCENT);
-        worsen(&mut worst, supply_at(level, low));
     }
     worst
 }
 
 /// An empty cartridge often prints on, so a level says "low" at worst; only the reasons stop the
 /// printer.
-fn supply_at(level: i32, low: i32) -> Supply {
+pub(crate) fn supply_at(level: i32, low: i32) -> Supply {
     if level <= low {
         Supply::Low
     } else {
@@ -244,7 +314,7 @@ fn supply_percent(text: &str) -> Option<i32> {
     i32::try_from(level.saturating_mul(100) / capacity).ok()
 }
 
-fn worsen(supply: &mut Supply, other: Supply) {
+pub(crate) fn worsen(supply: &mut Supply, other: Supply) {
     let rank = |supply: Supply| match supply {
         Supply::Unknown => 0,
         Supply::Full => 1,
@@ -367,6 +437,73 @@ mod tests {
             DeviceState::HardwareError,
         );
         check(5, &[], &["printer.stopped"], DeviceState::HardwareError);
+    }
+
+    #[test]
+    fn a_second_source_adds_its_causes_in_order() {
+        let check = |first: (bool, &[&str]), second: (bool, &[&str]), codes: &[&str]| {
+            let mut status = judge(first.0, first.1);
+            merge(&mut status, judge(second.0, second.1));
+            let found: Vec<&str> = status.faults.iter().map(|fault| fault.code).collect();
+            assert_eq!(found, codes);
+            assert_eq!(status.state == DeviceState::Online, codes.is_empty());
+        };
+        check((false, &[]), (false, &["none"]), &[]);
+        check(
+            (false, &[]),
+            (true, &["media-empty"]),
+            &["printer.media-empty"],
+        );
+        check((true, &[]), (true, &["media-jam"]), &["printer.media-jam"]);
+        check((true, &[]), (false, &[]), &["printer.stopped"]);
+        check(
+            (true, &["paused", "media-empty"]),
+            (true, &["media-empty", "media-jam"]),
+            &["printer.media-jam", "printer.media-empty", "printer.paused"],
+        );
+    }
+
+    #[test]
+    fn waste_counts_the_other_way_and_unknown_levels_say_nothing() {
+        let found = |levels: &[i32], types: &[&str]| {
+            let mut wire = vec![2, 0, 0, 0, 0, 0, 0, 1, 4];
+            wire.extend(b"\x23\0\x0Dprinter-state\0\x04\0\0\0\x03");
+            let mut put = |tag: u8, name: &str, value: &[u8]| {
+                wire.push(tag);
+                for part in [name.as_bytes(), value] {
+                    wire.extend(u16::try_from(part.len()).unwrap().to_be_bytes());
+                    wire.extend(part);
+                }
+            };
+            for (index, level) in levels.iter().enumerate() {
+                let name = if index == 0 { "marker-levels" } else { "" };
+                put(0x21, name, &level.to_be_bytes());
+            }
+            for (index, kind) in types.iter().enumerate() {
+                let name = if index == 0 { "marker-types" } else { "" };
+                put(0x44, name, kind.as_bytes());
+            }
+            let status = status(&Answer::parse(&wire).unwrap()).unwrap();
+            let reading = |name: &str| status.readings.get(name).cloned();
+            (
+                status.toner,
+                reading("toner-percent"),
+                reading("waste-toner-percent"),
+            )
+        };
+        let text = |text: &str| Some(text.to_owned());
+        let types = ["toner", "waste-toner"];
+        assert_eq!(
+            found(&[80, 5], &types),
+            (Supply::Full, text("80"), text("5"))
+        );
+        assert_eq!(found(&[7], &types), (Supply::Low, text("7"), None));
+        assert_eq!(found(&[-1, -3], &types), (Supply::Unknown, None, None));
+        assert_eq!(
+            found(&[-2, 95], &types),
+            (Supply::Unknown, None, text("95"))
+        );
+        assert_eq!(found(&[70], &[]), (Supply::Full, text("70"), None));
     }
 
     #[test]
