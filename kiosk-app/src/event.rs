@@ -54,6 +54,10 @@ pub enum Event {
     CodeEnded(Ticket, Ending),
     /// A picture from a camera.
     Frame(Ticket, Frame),
+    /// The face in a picture was looked at: what keeps it from being compared, by problem code.
+    FaceJudged(Ticket, Option<&'static str>),
+    /// The page in a photograph, alone and upright.
+    Straightened(Ticket, Frame),
     /// The camera ended.
     CameraEnded(Ticket, Ending),
     /// News from a printer.
@@ -112,6 +116,8 @@ pub enum PrintNews {
     Resumed,
     /// The paper is out.
     Presented,
+    /// Somebody took it; only printers with a sensor in the outlet tell.
+    Taken,
     /// It failed for good.
     Failed(&'static str),
 }
@@ -246,6 +252,14 @@ pub struct PageSet {
 pub enum Effect {
     /// Wait for a card.
     ReadCard(Ticket),
+    /// Wait for a social security card beside it; whichever card comes first counts.
+    ReadSocialCard(Ticket),
+    /// Look whether the face in a picture can be compared.
+    Judge(Ticket, Picture),
+    /// Look for a code in a picture; an answer is `Event::Code`.
+    Decode(Ticket, Picture),
+    /// Find the page in a photograph and make it upright.
+    Straighten(Ticket, Arc<Sensitive<Vec<u8>>>),
     /// Wait for a code.
     Scan(Ticket),
     /// Stream pictures.

@@ -9,16 +9,19 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
+use kiosk_auxiliaries::{io_board, signature_pad, speaker, ups};
 use kiosk_camera as camera;
 use kiosk_device::{
     CommandId, Completion, ConfigError, DeviceClass, DeviceConfig, DeviceEvent, DeviceHandle,
-    Sensitive, Status, spawn,
+    Driver, Rung, Sensitive, Status, Support, Tap, spawn_supported,
 };
 use kiosk_id_card as id_card;
 use kiosk_printer::{escpos, ipp};
 use kiosk_qr_scanner as qr_scanner;
+use kiosk_smart_card as smart_card;
 use kiosk_ui::Picture;
 
+use crate::devices::{Fitted, Roster};
 use crate::event::{Credential, Ending, Event, Frame, Lens, PrintNews, Ticket};
 use crate::person::{Person, Sex, Source};
 use crate::runtime::Input;
@@ -33,8 +36,10 @@ const STREAM_LIMIT: Duration = Duration::from_mins(3);
 const SLIP_LIMIT: Duration = Duration::from_mins(2);
 /// A document may have to wait for somebody to clear a jam.
 const PAGES_LIMIT: Duration = Duration::from_mins(5);
+/// Time for a relay beyond the pause that it is asked for.
+const POWER_LIMIT: Duration = Duration::from_secs(10);
 /// Preview width, and pictures a second: enough to aim a document, cheap for a weak processor.
-const PREVIEW_WIDTH: u32 = 720;
+pub(crate) const PREVIEW_WIDTH: u32 = 720;
 const PREVIEW_RATE: u32 = 8;
 
 /// What a device thread reports, still in the words of its crate.
@@ -50,6 +55,16 @@ pub enum DeviceReport {
     Page(DeviceEvent<ipp::Event>),
     /// A camera.
     Camera(DeviceEvent<camera::Event>),
+    /// The chip card reader.
+    SmartCard(DeviceEvent<smart_card::Event>),
+    /// The power supply.
+    Ups(DeviceEvent<<ups::Ups as Driver>::Event>),
+    /// The board with doors, lights and relays.
+    IoBoard(DeviceEvent<<io_board::IoBoard as Driver>::Event>),
+    /// The signature pad.
+    SignaturePad(DeviceEvent<signature_pad::Event>),
+    /// The loudspeaker.
+    Speaker(DeviceEvent<<speaker::Speaker as Driver>::Event>),
 }
 
 /// All devices of the terminal.
@@ -60,7 +75,28 @@ pub struct Hub {
     slip: Option<DeviceHandle<escpos::Command>>,
     page: Option<DeviceHandle<ipp::Command>>,
     cameras: HashMap<Lens, DeviceHandle<camera::Command>>,
+    smart_card: Option<DeviceHandle<smart_card::Command>>,
+    boards: HashMap<String, Arc<DeviceHandle<io_board::Command>>>,
+    auxiliaries: Vec<Auxiliary>,
+    roster: Roster,
     running: HashMap<CommandId, Running>,
+}
+
+/// Devices that are kept for their status; their commands belong to the technician.
+#[derive(Debug)]
+enum Auxiliary {
+    Ups(
+        #[expect(dead_code, reason = "held: dropping it stops the device")]
+        DeviceHandle<ups::Command>,
+    ),
+    SignaturePad(
+        #[expect(dead_code, reason = "held: dropping it stops the device")]
+        DeviceHandle<signature_pad::Command>,
+    ),
+    Speaker(
+        #[expect(dead_code, reason = "held: dropping it stops the device")]
+        DeviceHandle<speaker::Command>,
+    ),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +108,7 @@ struct Running {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Card,
+    SocialCard,
     Code,
     Stream(Lens),
     Slip,
@@ -86,7 +123,12 @@ impl Hub {
     /// there is no error: it is reported and waited for.
     pub fn start(devices: &[DeviceConfig], inbox: &SyncSender<Input>) -> Result<Self, ConfigError> {
         let mut hub = Self::default();
-        for config in devices {
+        // Boards first: other devices get their power through them.
+        let is_board = |config: &&DeviceConfig| config.class == DeviceClass::IoBoard;
+        for config in devices.iter().filter(is_board) {
+            hub.start_one(config, inbox)?;
+        }
+        for config in devices.iter().filter(|config| !is_board(config)) {
             hub.start_one(config, inbox)?;
         }
         Ok(hub)
@@ -97,39 +139,136 @@ impl Hub {
         config: &DeviceConfig,
         inbox: &SyncSender<Input>,
     ) -> Result<(), ConfigError> {
-        let id = config.id.clone();
         match config.class {
             DeviceClass::IdCard => {
-                let make = checked(config, id_card::IdCardReader::new)?;
-                let emit = sender(inbox, &id, DeviceReport::IdCard);
-                self.id_card = Some(spawn(id, make, emit));
+                let new = id_card::IdCardReader::new;
+                self.id_card = Some(self.fit(config, new, inbox, DeviceReport::IdCard)?);
             }
             DeviceClass::QrScanner => {
-                let make = checked(config, qr_scanner::Scanner::new)?;
-                let emit = sender(inbox, &id, DeviceReport::Scanner);
-                self.scanner = Some(spawn(id, make, emit));
+                let new = qr_scanner::Scanner::new;
+                self.scanner = Some(self.fit(config, new, inbox, DeviceReport::Scanner)?);
             }
             DeviceClass::SlipPrinter => {
-                let make = checked(config, escpos::SlipPrinter::new)?;
-                let emit = sender(inbox, &id, DeviceReport::Slip);
-                self.slip = Some(spawn(id, make, emit));
+                let new = escpos::SlipPrinter::new;
+                self.slip = Some(self.fit(config, new, inbox, DeviceReport::Slip)?);
             }
             DeviceClass::PagePrinter => {
-                let make = checked(config, ipp::PagePrinter::new)?;
-                let emit = sender(inbox, &id, DeviceReport::Page);
-                self.page = Some(spawn(id, make, emit));
+                let new = ipp::PagePrinter::new;
+                self.page = Some(self.fit(config, new, inbox, DeviceReport::Page)?);
             }
             DeviceClass::Camera => {
-                let make = checked(config, camera::Camera::new)?;
-                let lens = match make().role() {
+                let lens = match camera::Camera::new(config)?.role() {
                     camera::Role::Document => Lens::Document,
                     camera::Role::Face => Lens::Face,
                 };
-                let emit = sender(inbox, &id, DeviceReport::Camera);
-                self.cameras.insert(lens, spawn(id, make, emit));
+                let handle = self.fit(config, camera::Camera::new, inbox, DeviceReport::Camera)?;
+                self.cameras.insert(lens, handle);
+            }
+            DeviceClass::SmartCard => {
+                let new = smart_card::SmartCardReader::new;
+                self.smart_card = Some(self.fit(config, new, inbox, DeviceReport::SmartCard)?);
+            }
+            DeviceClass::Ups | DeviceClass::SignaturePad | DeviceClass::Speaker => {
+                self.start_auxiliary(config, inbox)?;
+            }
+            DeviceClass::IoBoard => {
+                let new = io_board::IoBoard::new;
+                let board = self.fit(config, new, inbox, DeviceReport::IoBoard)?;
+                self.boards.insert(config.id.clone(), Arc::new(board));
             }
         }
         Ok(())
+    }
+
+    /// Devices that no visit asks anything of yet: they are kept well, watched and reported.
+    fn start_auxiliary(
+        &mut self,
+        config: &DeviceConfig,
+        inbox: &SyncSender<Input>,
+    ) -> Result<(), ConfigError> {
+        let device = match config.class {
+            DeviceClass::Ups => {
+                Auxiliary::Ups(self.fit(config, ups::Ups::new, inbox, DeviceReport::Ups)?)
+            }
+            DeviceClass::SignaturePad => Auxiliary::SignaturePad(self.fit(
+                config,
+                signature_pad::SignaturePad::new,
+                inbox,
+                DeviceReport::SignaturePad,
+            )?),
+            DeviceClass::Speaker => Auxiliary::Speaker(self.fit(
+                config,
+                speaker::Speaker::new,
+                inbox,
+                DeviceReport::Speaker,
+            )?),
+            DeviceClass::IdCard
+            | DeviceClass::QrScanner
+            | DeviceClass::SlipPrinter
+            | DeviceClass::PagePrinter
+            | DeviceClass::Camera
+            | DeviceClass::SmartCard
+            | DeviceClass::IoBoard => {
+                unreachable!("these classes have places of their own")
+            }
+        };
+        self.auxiliaries.push(device);
+        Ok(())
+    }
+
+    /// How a device is brought back when reopening does not help, the mildest way first.
+    fn rungs(&self, config: &DeviceConfig) -> Result<Vec<Rung>, ConfigError> {
+        let mut rungs: Vec<Rung> = Rung::usb_rebind(&config.port).into_iter().collect();
+        if let Some(power) = &config.power {
+            let board = self.boards.get(&power.board).cloned().ok_or_else(|| {
+                config.not_accepted("power.board", &power.board, "the id of an io-board")
+            })?;
+            let output = power.output.clone();
+            let off = Duration::from_secs(power.off_s.into());
+            rungs.push(Rung {
+                name: "power-cycle",
+                climb: Box::new(move || {
+                    let command = io_board::Command::PowerCycle {
+                        output: output.clone(),
+                        off,
+                    };
+                    // The board does it on its own thread; this device is tried again meanwhile.
+                    let asked = board.command(command, off + POWER_LIMIT);
+                    asked.map(drop).map_err(|busy| busy.to_string())
+                }),
+            });
+        }
+        Ok(rungs)
+    }
+
+    /// Starts the thread of one device, with its recorder and the ways to bring it back.
+    fn fit<D: Driver>(
+        &self,
+        config: &DeviceConfig,
+        new: fn(&DeviceConfig) -> Result<D, ConfigError>,
+        inbox: &SyncSender<Input>,
+        wrap: fn(DeviceEvent<D::Event>) -> DeviceReport,
+    ) -> Result<DeviceHandle<D::Command>, ConfigError> {
+        let make = checked(config, new)?;
+        let id = config.id.clone();
+        let support = Support {
+            tap: Tap::default(),
+            rungs: self.rungs(config)?,
+        };
+        let tap = support.tap.clone();
+        let handle = spawn_supported(id.clone(), make, sender(inbox, &id, wrap), support);
+        self.roster.add(Fitted {
+            config: config.clone(),
+            observer: handle.observer(),
+            tap,
+            waker: handle.waker(),
+        });
+        Ok(handle)
+    }
+
+    /// Every configured device, for whoever looks at them.
+    pub fn roster(&self) -> Roster {
+        self.roster.clone()
     }
 
     /// Waits for a card. `Err` with a problem code when it cannot even be tried.
@@ -146,6 +285,21 @@ impl Hub {
             },
         );
         Ok(())
+    }
+
+    /// Waits for a social security card beside the identity card, where there is such a reader. Its
+    /// absence is no trouble of the visit.
+    pub(crate) fn read_social_card(&mut self, ticket: Ticket) {
+        let Some(reader) = self.smart_card.as_ref() else {
+            return;
+        };
+        match reader.command(smart_card::Command::Read, CARD_LIMIT) {
+            Ok(id) => {
+                let kind = Kind::SocialCard;
+                self.running.insert(id, Running { ticket, kind });
+            }
+            Err(busy) => tracing::debug!(code = busy.code(), "chip card reader not asked"),
+        }
     }
 
     /// Waits for a code.
@@ -240,6 +394,9 @@ impl Hub {
             if running.ticket == ticket {
                 match running.kind {
                     Kind::Card => self.id_card.iter().for_each(|device| device.cancel(*id)),
+                    Kind::SocialCard => {
+                        self.smart_card.iter().for_each(|device| device.cancel(*id));
+                    }
                     Kind::Code => self.scanner.iter().for_each(|device| device.cancel(*id)),
                     Kind::Stream(_) => self.cameras.values().for_each(|device| device.cancel(*id)),
                     Kind::Slip => self.slip.iter().for_each(|device| device.cancel(*id)),
@@ -253,7 +410,7 @@ impl Hub {
     pub(crate) fn translate(&mut self, device: String, report: DeviceReport) -> Option<Event> {
         match report {
             DeviceReport::IdCard(event) => {
-                self.turn(DeviceClass::IdCard, device, event, |ticket, event| {
+                let event = self.turn(DeviceClass::IdCard, device, event, |ticket, event| {
                     Some(match event {
                         id_card::Event::CardFound => Event::CardFound(ticket),
                         id_card::Event::Card(record) => {
@@ -262,7 +419,21 @@ impl Hub {
                         id_card::Event::ReadAgain(fault) => Event::CardAgain(ticket, fault.code),
                         id_card::Event::CardRemoved => return None,
                     })
-                })
+                });
+                self.first_card(event)
+            }
+            DeviceReport::SmartCard(event) => {
+                let event = self.turn(DeviceClass::SmartCard, device, event, |ticket, event| {
+                    Some(match event {
+                        smart_card::Event::CardFound => Event::CardFound(ticket),
+                        smart_card::Event::Card(card) => {
+                            Event::Card(ticket, Box::new(insured(&card)))
+                        }
+                        smart_card::Event::ReadAgain(fault) => Event::CardAgain(ticket, fault.code),
+                        smart_card::Event::CardRemoved => return None,
+                    })
+                });
+                self.first_card(event)
             }
             DeviceReport::Scanner(event) => {
                 self.turn(DeviceClass::QrScanner, device, event, |ticket, event| {
@@ -271,38 +442,32 @@ impl Hub {
                 })
             }
             DeviceReport::Slip(event) => {
-                self.turn(DeviceClass::SlipPrinter, device, event, |ticket, event| {
-                    Some(Event::Print(
-                        ticket,
-                        match event {
-                            escpos::Event::Stopped(fault) => PrintNews::Stopped(fault.code),
-                            escpos::Event::Presented => PrintNews::Presented,
-                        },
-                    ))
-                })
+                self.turn(DeviceClass::SlipPrinter, device, event, slip_news)
             }
             DeviceReport::Page(event) => {
-                self.turn(DeviceClass::PagePrinter, device, event, |ticket, event| {
-                    Some(Event::Print(
-                        ticket,
-                        match event {
-                            ipp::Event::Progress {
-                                impressions_completed,
-                            } => PrintNews::Progress(impressions_completed),
-                            ipp::Event::Stopped(fault) => PrintNews::Stopped(fault.code),
-                            ipp::Event::Resumed => PrintNews::Resumed,
-                            ipp::Event::Presented => PrintNews::Presented,
-                        },
-                    ))
-                })
+                self.turn(DeviceClass::PagePrinter, device, event, page_news)
             }
             DeviceReport::Camera(event) => {
                 self.turn(DeviceClass::Camera, device, event, |ticket, event| {
                     let camera::Event::Frame(frame) = event;
-                    Some(Event::Frame(ticket, picture(frame)))
+                    Some(Event::Frame(ticket, shown(frame)))
                 })
             }
+            DeviceReport::Ups(event) => self.turn(DeviceClass::Ups, device, event, nothing),
+            DeviceReport::IoBoard(event) => self.turn(DeviceClass::IoBoard, device, event, nothing),
+            DeviceReport::SignaturePad(event) => {
+                self.turn(DeviceClass::SignaturePad, device, event, nothing)
+            }
+            DeviceReport::Speaker(event) => self.turn(DeviceClass::Speaker, device, event, nothing),
         }
+    }
+
+    /// Whichever card comes first counts: the other reader stops waiting.
+    fn first_card(&mut self, event: Option<Event>) -> Option<Event> {
+        if let Some(Event::Card(ticket, _)) = &event {
+            self.cancel(*ticket);
+        }
+        event
     }
 
     fn turn<E>(
@@ -396,6 +561,40 @@ fn note(device: &str, status: &Status) {
     }
 }
 
+fn slip_news(ticket: Ticket, event: escpos::Event) -> Option<Event> {
+    let news = match event {
+        // A slip has no pages; its rows matter to the driver alone.
+        escpos::Event::Progress { .. } => return None,
+        escpos::Event::Stopped(fault) => PrintNews::Stopped(fault.code),
+        escpos::Event::Resumed => PrintNews::Resumed,
+        escpos::Event::Presented => PrintNews::Presented,
+        escpos::Event::Taken => PrintNews::Taken,
+        escpos::Event::Retracted => PrintNews::Failed("printer.slip-retracted"),
+    };
+    Some(Event::Print(ticket, news))
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it stands where other classes leave some events out"
+)]
+fn page_news(ticket: Ticket, event: ipp::Event) -> Option<Event> {
+    let news = match event {
+        ipp::Event::Progress {
+            impressions_completed,
+        } => PrintNews::Progress(impressions_completed),
+        ipp::Event::Stopped(fault) => PrintNews::Stopped(fault.code),
+        ipp::Event::Resumed => PrintNews::Resumed,
+        ipp::Event::Presented => PrintNews::Presented,
+    };
+    Some(Event::Print(ticket, news))
+}
+
+/// Events of commands that no visit gives.
+fn nothing<E>(_: Ticket, _: E) -> Option<Event> {
+    None
+}
+
 /// The end of a command, as the visit needs to know it.
 fn ended(running: Running, completion: Completion) -> Option<Event> {
     let ending = match completion {
@@ -408,6 +607,8 @@ fn ended(running: Running, completion: Completion) -> Option<Event> {
     let ticket = running.ticket;
     Some(match running.kind {
         Kind::Card => Event::CardEnded(ticket, ending),
+        // The identity card reader decides when waiting ends; this one only offers another way.
+        Kind::SocialCard => return None,
         Kind::Code => Event::CodeEnded(ticket, ending),
         Kind::Stream(_) => Event::CameraEnded(ticket, ending),
         Kind::Slip | Kind::Pages => {
@@ -421,7 +622,8 @@ fn ended(running: Running, completion: Completion) -> Option<Event> {
     })
 }
 
-fn picture(frame: camera::Frame) -> Frame {
+/// A picture of a camera as the visit knows it.
+pub(crate) fn shown(frame: camera::Frame) -> Frame {
     Frame {
         preview: Picture {
             width: frame.width,
@@ -451,6 +653,31 @@ fn person(record: &id_card::CardRecord) -> Person {
         address: record.address.clone(),
         valid_until: record.valid_until.and_then(civil),
         source: Source::Card,
+    }
+}
+
+/// A social security card as a person.
+fn insured(card: &smart_card::SocialCard) -> Person {
+    let date = |date: smart_card::Date| {
+        let (month, day) = (i8::try_from(date.month).ok()?, i8::try_from(date.day).ok()?);
+        jiff::civil::Date::new(i16::try_from(date.year).ok()?, month, day).ok()
+    };
+    Person {
+        name: card.name.clone(),
+        birth: card.birth.as_ref().and_then(|birth| date(*birth.expose())),
+        sex: match card.sex {
+            smart_card::Sex::Male => Some(Sex::Male),
+            smart_card::Sex::Female => Some(Sex::Female),
+            smart_card::Sex::Unknown => None,
+        },
+        nation: Sensitive::new(card.nation_code.map_or_else(String::new, |code| {
+            id_card::Nation::from_digits(&format!("{code:02}"))
+                .name
+                .to_owned()
+        })),
+        valid_until: card.expires.and_then(date),
+        source: Source::SocialCard,
+        ..Person::from_number(card.number.expose())
     }
 }
 

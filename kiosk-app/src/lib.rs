@@ -4,11 +4,14 @@
 pub mod catalogue;
 pub mod clock;
 pub mod config;
+pub mod devices;
 pub mod documents;
 pub mod event;
 pub mod hub;
 pub mod keys;
+pub mod logging;
 pub mod person;
+pub mod pictures;
 pub mod platform;
 pub mod problem;
 pub mod queue;
@@ -16,6 +19,7 @@ pub mod runtime;
 pub mod session;
 pub mod slip_code;
 pub mod vital;
+pub mod watchdog;
 pub mod words;
 
 pub use config::Config;

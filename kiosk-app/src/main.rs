@@ -3,14 +3,16 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use kiosk_app::catalogue::Catalogue;
-use kiosk_app::{Config, Terminal, clock, vital};
+use kiosk_app::devices::socket::{self, Answer, Ask};
+use kiosk_app::devices::{self, Report};
+use kiosk_app::{Config, Terminal, clock, logging, vital};
 use kiosk_ui::{Backend, Options, Ui};
 use offline_cache::Cache;
-use tracing_subscriber::EnvFilter;
 
 /// Self-service terminal for public services.
 #[derive(Parser)]
@@ -37,10 +39,48 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look at the devices, also while the terminal runs; exit status 1 when one is not ready.
+    Devices {
+        /// Configuration file.
+        #[arg(long, default_value = "/etc/kiosk/kiosk.toml", global = true)]
+        config: PathBuf,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+        /// Look again every second until interrupted; says only what has changed.
+        #[arg(long)]
+        watch: bool,
+        #[command(subcommand)]
+        command: Option<Devices>,
+    },
     /// Check item packages.
     Services {
         #[command(subcommand)]
         command: Services,
+    },
+}
+
+#[derive(Subcommand)]
+enum Devices {
+    /// Make one device of the running terminal talkative in the log, or quiet again.
+    Log {
+        /// The device.
+        device: String,
+        /// `error`, `warn`, `info`, `debug`, `trace`; nothing for the level of the rest.
+        level: Option<String>,
+    },
+    /// Record every byte of one device of the running terminal into a new file.
+    Record {
+        /// The device.
+        device: String,
+        /// The file.
+        file: PathBuf,
+        /// How long, in seconds, 1 to 3600.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+        /// Record personal content too. Only with test cards and test documents.
+        #[arg(long)]
+        with_personal_data: bool,
     },
 }
 
@@ -69,6 +109,18 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run { config } => terminal(&Config::read(&config)?),
         Command::Queue { config, json } => queue(&Config::read(&config)?, json),
+        Command::Devices {
+            config,
+            json,
+            watch,
+            command,
+        } => {
+            let config = Config::read(&config)?;
+            match command {
+                None => show_devices(&config, json, watch),
+                Some(command) => ask_terminal(&config, command),
+            }
+        }
         Command::Services {
             command: Services::Check { directory },
         } => check(&Catalogue::load(&directory)),
@@ -76,12 +128,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn terminal(config: &Config) -> anyhow::Result<ExitCode> {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::try_from_env("KIOSK_LOG").unwrap_or_else(|_| EnvFilter::new("info")),
-        )
-        .with_writer(std::io::stderr)
-        .init();
+    logging::open();
     vital::silence_panic_messages();
     let (touches, received) = Terminal::touches();
     let ui = Ui::new(
@@ -132,6 +179,84 @@ fn queue(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How long devices are waited for when they are opened just to be looked at.
+const LOOK_LIMIT: Duration = Duration::from_secs(12);
+/// Between two looks of `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+fn look(config: &Config) -> anyhow::Result<Report> {
+    match socket::ask(&config.paths.state, &Ask::List).context("the terminal does not answer")? {
+        Some(Answer::Report(report)) => Ok(report),
+        Some(Answer::Refused { words } | Answer::Done { words }) => bail!(words),
+        None => Ok(devices::look(&config.devices, LOOK_LIMIT)?),
+    }
+}
+
+fn show_devices(config: &Config, json: bool, watch: bool) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    let mut last = String::new();
+    loop {
+        let report = look(config)?;
+        let text = if json {
+            format!("{}\n", serde_json::to_string(&report)?)
+        } else {
+            report.table()
+        };
+        if text != last {
+            out.write_all(text.as_bytes())?;
+            out.flush()?;
+            last = text;
+        }
+        if !watch {
+            let is_well = report.is_well();
+            return Ok(if is_well {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
+        pause(WATCH_INTERVAL);
+    }
+}
+
+fn ask_terminal(config: &Config, command: Devices) -> anyhow::Result<ExitCode> {
+    let tell = |ask: &Ask| -> anyhow::Result<()> {
+        match socket::ask(&config.paths.state, ask).context("the terminal does not answer")? {
+            Some(Answer::Done { words }) => Ok(writeln!(std::io::stdout(), "{words}")?),
+            Some(Answer::Refused { words }) => bail!(words),
+            Some(Answer::Report(_)) => bail!("the terminal answered something else"),
+            None => bail!("the terminal does not run; start it first"),
+        }
+    };
+    match command {
+        Devices::Log { device, level } => tell(&Ask::Level { device, level })?,
+        Devices::Record {
+            device,
+            file,
+            seconds,
+            with_personal_data,
+        } => {
+            let file = std::path::absolute(file)?;
+            let stop = Ask::StopRecording {
+                device: device.clone(),
+            };
+            tell(&Ask::Record {
+                device,
+                file,
+                with_personal_data,
+            })?;
+            pause(Duration::from_secs(seconds));
+            tell(&stop)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Nothing wakes a command of the technician early but an interrupt, which ends it.
+fn pause(duration: Duration) {
+    std::thread::park_timeout(duration);
 }
 
 fn check(catalogue: &Catalogue) -> anyhow::Result<ExitCode> {

@@ -7,8 +7,10 @@ use kiosk_device::Sensitive;
 /// How the person was identified; recorded with every case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Read from the chip of a card.
+    /// Read from the chip of an identity card.
     Card,
+    /// Read from the chip of a social security card.
+    SocialCard,
     /// The number was typed.
     Typed,
 }
@@ -18,6 +20,7 @@ impl Source {
     pub fn name(self) -> &'static str {
         match self {
             Self::Card => "id-card",
+            Self::SocialCard => "social-card",
             Self::Typed => "typed-number",
         }
     }

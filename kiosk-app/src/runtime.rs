@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kiosk_device::DeviceClass;
+use kiosk_device::{DeviceClass, hotplug};
 use kiosk_printer::escpos::SlipRaster;
 use kiosk_ui::{Touch, UiHandle, View};
 use offline_cache::{Cache, CacheError, LedgerEntry, NewPrint, PrintKind, PrintState, UsageKind};
@@ -19,14 +19,17 @@ use uuid::Uuid;
 use crate::catalogue::{Catalogue, item::template_path};
 use crate::clock::{self, Moment};
 use crate::config::Config;
+use crate::devices;
 use crate::documents::{Documents, TypesetSlip};
-use crate::event::{Commitment, Credential, Effect, Event, PrintNews, Slip, Ticket};
+use crate::event::{Commitment, Credential, Effect, Event, PrintNews, Slip, Submission, Ticket};
 use crate::hub::{DeviceReport, Hub};
 use crate::keys::Keys;
+use crate::pictures::Pictures;
 use crate::platform::Platform;
 use crate::queue;
 use crate::session::{Session, Site};
 use crate::vital;
+use crate::watchdog::{self, Pulse};
 
 /// Inputs that may wait for the loop; devices, platform and fingers together send a few dozen a
 /// second, and the loop handles thousands.
@@ -125,8 +128,15 @@ impl Terminal {
         let platform =
             Platform::start(&config.platform, &config.terminal.id, second, inbox.clone())?;
         let documents = Documents::start(config.paths.fonts.clone(), inbox.clone())?;
+        let pictures = Pictures::start(inbox.clone())?;
         let hub = Hub::start(&config.devices, &inbox)?;
+        let plugs = hub.roster().watch_plugs();
+        if let Err(error) = devices::socket::serve(&config.paths.state, hub.roster()) {
+            // A terminal that nobody can look into still serves its village.
+            tracing::warn!(%error, "the socket for `kiosk devices` cannot be served");
+        }
         forward_touches(touches, inbox.clone())?;
+        let pulse = watchdog::start(&ui)?;
         let site = Site {
             name: config.terminal.site.clone(),
             terminal: config.terminal.id.clone(),
@@ -138,11 +148,14 @@ impl Terminal {
             catalogue,
             terminal: config.terminal.id.clone(),
             hub,
+            _plugs: plugs,
             cache,
             keys,
             documents,
+            pictures,
             platform,
             ui,
+            pulse,
             prints: HashMap::new(),
             missed: None,
             shown: None,
@@ -180,6 +193,8 @@ struct Print {
     /// Its entry in the ledger.
     id: Uuid,
     item: String,
+    /// It lies in the outlet; kept until it is taken or something else is printed.
+    is_presented: bool,
 }
 
 struct Loop {
@@ -187,11 +202,15 @@ struct Loop {
     catalogue: Arc<Catalogue>,
     terminal: String,
     hub: Hub,
+    /// Held only: dropping it ends the watch.
+    _plugs: Option<hotplug::Watch>,
     cache: Cache,
     keys: Keys,
     documents: Documents,
+    pictures: Pictures,
     platform: Platform,
     ui: UiHandle,
+    pulse: Pulse,
     prints: HashMap<Ticket, Print>,
     /// A durable case whose slip is not out; printed when the printer is ready.
     missed: Option<Commitment>,
@@ -207,6 +226,7 @@ impl Loop {
                 Ok(input) => Some(input),
                 Err(RecvTimeoutError::Timeout) => None,
             };
+            self.pulse.turn();
             let now = clock::now();
             if let Some(event) = input.and_then(|input| self.take(input, now)) {
                 self.advance(event, now);
@@ -264,6 +284,22 @@ impl Loop {
                 let code = self.hub.read_card(ticket).err()?;
                 Some(Event::CardEnded(ticket, Failed(code)))
             }
+            Effect::ReadSocialCard(ticket) => {
+                self.hub.read_social_card(ticket);
+                None
+            }
+            Effect::Judge(ticket, preview) => {
+                self.pictures.judge(ticket, preview);
+                None
+            }
+            Effect::Decode(ticket, picture) => {
+                self.pictures.decode(ticket, picture);
+                None
+            }
+            Effect::Straighten(ticket, jpeg) => {
+                self.pictures.straighten(ticket, jpeg);
+                None
+            }
             Effect::Scan(ticket) => {
                 let code = self.hub.scan(ticket).err()?;
                 Some(Event::CodeEnded(ticket, Failed(code)))
@@ -281,26 +317,7 @@ impl Loop {
                 let code = self.platform.ask(ticket, question).err()?;
                 Some(Event::Answer(ticket, kind(code)))
             }
-            Effect::Commit(ticket, submission) => {
-                match queue::commit(
-                    &mut self.cache,
-                    &self.keys,
-                    &self.terminal,
-                    &submission,
-                    now,
-                ) {
-                    Ok(commitment) => {
-                        tracing::info!(id = %commitment.id, number = commitment.number, item = submission.item, "case is durable");
-                        self.count(&submission.item, UsageKind::Transaction, now);
-                        self.platform.wake();
-                        Some(Event::Committed(ticket, commitment))
-                    }
-                    Err(error) => {
-                        tracing::error!(code = error.code(), %error, "case could not be made durable");
-                        Some(Event::CommitFailed(ticket, error.code()))
-                    }
-                }
-            }
+            Effect::Commit(ticket, submission) => Some(self.commit(ticket, &submission, now)),
             Effect::Rate(rating) => {
                 match queue::rate(&mut self.cache, &self.keys, &rating, now) {
                     Ok(()) => self.platform.wake(),
@@ -323,6 +340,22 @@ impl Loop {
                 self.documents.forget();
                 tracing::info!(?erasure, "visit ended; personal data erased");
                 None
+            }
+        }
+    }
+
+    /// Makes a case durable; only then does the visit hear of it.
+    fn commit(&mut self, ticket: Ticket, submission: &Submission, now: Moment) -> Event {
+        match queue::commit(&mut self.cache, &self.keys, &self.terminal, submission, now) {
+            Ok(commitment) => {
+                tracing::info!(id = %commitment.id, number = commitment.number, item = submission.item, "case is durable");
+                self.count(&submission.item, UsageKind::Transaction, now);
+                self.platform.wake();
+                Event::Committed(ticket, commitment)
+            }
+            Err(error) => {
+                tracing::error!(code = error.code(), %error, "case could not be made durable");
+                Event::CommitFailed(ticket, error.code())
             }
         }
     }
@@ -352,13 +385,7 @@ impl Loop {
             tracing::error!(code = error.code(), %error, "slip not printed");
             return failed(error.code());
         }
-        self.prints.insert(
-            ticket,
-            Print {
-                id: print.id,
-                item: slip.commitment.item.clone(),
-            },
-        );
+        self.remember_print(ticket, print.id, slip.commitment.item.clone());
         failed(self.documents.typeset(ticket, slip, template).err()?)
     }
 
@@ -396,9 +423,21 @@ impl Loop {
             tracing::error!(code = error.code(), %error, "document not printed");
             return failed(error.code());
         }
-        self.prints.insert(ticket, Print { id: print.id, item });
+        self.remember_print(ticket, print.id, item);
         self.move_print(ticket, PrintState::Printing, None, now);
         failed(self.hub.print_pages(ticket, credential, pages).err()?)
+    }
+
+    /// From now on, news about `ticket` concern this entry of the ledger. Prints in the outlet that
+    /// nobody was seen to take are let go: the ledger keeps them as presented.
+    fn remember_print(&mut self, ticket: Ticket, id: Uuid, item: String) {
+        self.prints.retain(|_, print| !print.is_presented);
+        let print = Print {
+            id,
+            item,
+            is_presented: false,
+        };
+        self.prints.insert(ticket, print);
     }
 
     /// Keeps the print ledger in step with what printers report.
@@ -418,9 +457,15 @@ impl Loop {
             PrintNews::Stopped(code) => tracing::warn!(code, "print stopped; it resumes by itself"),
             PrintNews::Presented => {
                 self.move_print(*ticket, PrintState::Presented, None, now);
-                if let Some(print) = self.prints.remove(ticket) {
-                    self.count(&print.item, UsageKind::Print, now);
+                if let Some(print) = self.prints.get_mut(ticket) {
+                    print.is_presented = true;
+                    let item = print.item.clone();
+                    self.count(&item, UsageKind::Print, now);
                 }
+            }
+            PrintNews::Taken => {
+                self.move_print(*ticket, PrintState::Taken, None, now);
+                self.prints.remove(ticket);
             }
             PrintNews::Failed(code) => {
                 self.move_print(*ticket, PrintState::Spoiled, Some(code), now);

@@ -102,12 +102,18 @@ enum Page {
         live: Option<Frame>,
         asked: Option<Ticket>,
         code: &'static str,
+        /// The picture that is being looked at, and since when.
+        judging: Option<(Ticket, Duration)>,
+        /// What would keep the face from being compared, as last seen.
+        advice: &'static str,
     },
     Capture {
         index: usize,
         stream: Ticket,
         live: Option<Frame>,
         taken: Option<Frame>,
+        /// The picture in which the page is being looked for.
+        straightening: Option<Ticket>,
         code: &'static str,
     },
     Review,
@@ -197,6 +203,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const FETCH_LIMIT: Duration = Duration::from_secs(25);
 /// How long the farewell stays; long enough to read it, short enough not to hold the next person.
 const LEAVE_LIMIT: Duration = Duration::from_secs(6);
+/// How much longer it stays while the printer says that its slip was not taken. Chosen: as long as a
+/// presenter waits before it draws a slip back.
+const PAPER_LIMIT: Duration = Duration::from_mins(1);
 /// The time-out warning is shown this long before the end.
 const WARNING: Duration = Duration::from_secs(20);
 /// A touched rating is seen to be chosen before the farewell comes.
@@ -244,7 +253,9 @@ impl Session {
             Event::CardEnded(ticket, ending) => self.card_ended(ticket, ending, &mut effects),
             Event::Code(ticket, code) => self.code(ticket, &code, now, &mut effects),
             Event::CodeEnded(ticket, ending) => self.code_ended(ticket, ending, &mut effects),
-            Event::Frame(ticket, frame) => self.frame(ticket, frame),
+            Event::Frame(ticket, frame) => self.frame(ticket, frame, now, &mut effects),
+            Event::FaceJudged(ticket, code) => self.face_judged(ticket, code.unwrap_or_default()),
+            Event::Straightened(ticket, frame) => self.straightened(ticket, frame),
             Event::CameraEnded(ticket, ending) => self.camera_ended(ticket, ending, &mut effects),
             Event::Print(ticket, news) => self.print_news(ticket, news, now),
             Event::Committed(ticket, commitment) => {
@@ -370,7 +381,10 @@ impl Session {
         match &self.page {
             Page::Leave { until, .. } => {
                 // A forgotten card keeps the farewell on the glass: the next person must not find it.
-                if is_over(until) && !self.is_card_present() {
+                // So does a slip, as far as the printer tells, but not for ever: it may be torn.
+                let is_paper_left =
+                    self.has_media(DeviceClass::SlipPrinter) && now.uptime < *until + PAPER_LIMIT;
+                if is_over(until) && !self.is_card_present() && !is_paper_left {
                     self.rest();
                 }
             }

@@ -211,6 +211,12 @@ impl UiHandle {
         }
     }
 
+    /// Calls `turned` from the loop of the glass when it turns next; never when it hangs or has ended.
+    pub fn beat(&self, turned: impl FnOnce() + Send + 'static) {
+        // A loop that has ended has no pulse, which is what the caller wants to know.
+        slint::invoke_from_event_loop(turned).ok();
+    }
+
     /// Ends [`Ui::run`]. Without effect when it has ended already.
     pub fn quit(&self) {
         lock(&self.pending).take();

@@ -95,6 +95,8 @@ pub enum Who {
 pub enum Identification {
     /// The chip of an identity card.
     IdCard,
+    /// The chip of a social security card.
+    SocialCard,
     /// A typed identity number.
     TypedNumber,
 }

@@ -1,6 +1,6 @@
 //! What devices report, and what that means for the page that waits for it.
 
-use kiosk_device::{DeviceClass, DeviceState, Media, Sensitive, Status};
+use kiosk_device::{Action, DeviceClass, DeviceState, Fault, Media, Sensitive, Status};
 use kiosk_ui::Reading;
 
 use super::{NO_RETRY, Page, Session, TRACK_WAYS};
@@ -134,11 +134,13 @@ impl Session {
         self.active_at = now.uptime;
         let Some(number) = crate::slip_code::case_number(code.expose()) else {
             *problem = "session.unknown-code";
+            // A scanner has ended with the code; a camera would go on.
+            effects.push(Effect::Cancel(ticket));
             let ticket = self.ticket();
             if let Page::TrackScan { ticket: waited, .. } = &mut self.page {
                 *waited = ticket;
             }
-            effects.push(Effect::Scan(ticket));
+            effects.push(self.look_for_code(ticket));
             return;
         };
         let ticket = self.ticket();
@@ -177,6 +179,19 @@ impl Session {
         ending: Ending,
         effects: &mut Vec<Effect>,
     ) {
+        if let Page::TrackScan { ticket: waited, .. } = &self.page
+            && *waited == ticket
+        {
+            match ending {
+                Ending::Canceled => {}
+                Ending::TimeOut => self.track(effects),
+                Ending::Failed(code) => {
+                    let code = named(DeviceClass::Camera, code);
+                    self.trouble(code, String::new(), TRACK_WAYS, effects);
+                }
+            }
+            return;
+        }
         let (Page::Face { stream, .. } | Page::Capture { stream, .. }) = &self.page else {
             return;
         };
@@ -204,19 +219,28 @@ impl Session {
         }
     }
 
-    /// Plain sentences about devices that the visitor should know, most serious first.
+    /// Codes of what is wrong with the devices, the most serious first, each said once.
     pub(super) fn device_notices(&self) -> Vec<&'static str> {
-        let mut codes: Vec<&'static str> = Vec::new();
-        for (_, status) in self.devices.values() {
-            let is_known = !matches!(status.state, DeviceState::Starting);
-            for fault in status.faults.iter().filter(|_| is_known) {
-                if !codes.contains(&fault.code) {
-                    codes.push(fault.code);
-                }
-            }
-        }
+        let mut faults: Vec<&Fault> = self
+            .devices
+            .values()
+            .filter(|(class, status)| {
+                concerns_visitors(*class) && !matches!(status.state, DeviceState::Starting)
+            })
+            .flat_map(|(_, status)| &status.faults)
+            .collect();
+        faults.sort_by_key(|fault| (seriousness(fault.action), fault.code));
+        let mut codes: Vec<&'static str> = faults.into_iter().map(|fault| fault.code).collect();
+        codes.dedup();
         codes.truncate(3);
         codes
+    }
+
+    /// True when a device of the class is there and works.
+    pub(super) fn is_ready(&self, class: DeviceClass) -> bool {
+        self.devices
+            .values()
+            .any(|(other, status)| *other == class && status.is_ready())
     }
 
     /// True when a device that reports presence says something lies there.
@@ -232,6 +256,35 @@ impl Session {
     }
 }
 
+/// False for devices that a visitor neither sees nor can miss.
+fn concerns_visitors(class: DeviceClass) -> bool {
+    match class {
+        DeviceClass::IdCard
+        | DeviceClass::QrScanner
+        | DeviceClass::SlipPrinter
+        | DeviceClass::PagePrinter
+        | DeviceClass::Camera
+        | DeviceClass::Ups => true,
+        // A chip card is one way among several; its reader's fault takes nothing away.
+        DeviceClass::SmartCard
+        | DeviceClass::IoBoard
+        | DeviceClass::SignaturePad
+        | DeviceClass::Speaker => false,
+    }
+}
+
+/// What stops most for longest comes first; what village staff mend in a minute comes before what
+/// mends itself.
+fn seriousness(action: Action) -> u8 {
+    match action {
+        Action::Suspend => 0,
+        Action::Maintenance => 1,
+        Action::Configuration => 2,
+        Action::Clear => 3,
+        Action::Reset => 4,
+    }
+}
+
 /// The general codes (`device.not-there`) do not say which device; the visitor is told which.
 pub(super) fn named(class: DeviceClass, code: &'static str) -> &'static str {
     if !code.starts_with("device.") || code == "device.starting" {
@@ -242,5 +295,11 @@ pub(super) fn named(class: DeviceClass, code: &'static str) -> &'static str {
         DeviceClass::QrScanner => "qr-scanner.no-device",
         DeviceClass::SlipPrinter | DeviceClass::PagePrinter => "printer.no-device",
         DeviceClass::Camera => "camera.no-device",
+        // No visit waits for these; their own code is as good as any.
+        DeviceClass::SmartCard
+        | DeviceClass::Ups
+        | DeviceClass::IoBoard
+        | DeviceClass::SignaturePad
+        | DeviceClass::Speaker => code,
     }
 }

@@ -1,5 +1,8 @@
 //! The two cameras: a face to compare, documents to photograph, and the way without a face.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use kiosk_device::Sensitive;
 
 use super::visit::{Role, Verification};
@@ -11,6 +14,11 @@ use crate::event::{
     WitnessAnswer,
 };
 
+/// Between two looks at the live face. Chosen: as fast as a person follows advice.
+const JUDGE_INTERVAL: Duration = Duration::from_millis(700);
+/// Pictures of one visit that are turned down here before the platform is asked all the same.
+const FACE_REFUSALS_MAX: u32 = 2;
+
 impl Session {
     /// Opens the face step.
     pub(super) fn face(&mut self, effects: &mut Vec<Effect>) {
@@ -21,6 +29,8 @@ impl Session {
                 live: None,
                 asked: None,
                 code: "",
+                judging: None,
+                advice: "",
             },
             effects,
         );
@@ -36,6 +46,7 @@ impl Session {
                 stream,
                 live: None,
                 taken: None,
+                straightening: None,
                 code: "",
             },
             effects,
@@ -43,11 +54,62 @@ impl Session {
         effects.push(Effect::Stream(stream, Lens::Document));
     }
 
-    pub(super) fn frame(&mut self, ticket: Ticket, frame: Frame) {
-        if let Page::Face { stream, live, .. } | Page::Capture { stream, live, .. } = &mut self.page
+    pub(super) fn frame(
+        &mut self,
+        ticket: Ticket,
+        frame: Frame,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        let next = self.ticket();
+        if let Page::Face {
+            stream,
+            live,
+            judging,
+            ..
+        } = &mut self.page
+            && *stream == ticket
+        {
+            let is_due = judging.is_none_or(|(_, since)| now.uptime >= since + JUDGE_INTERVAL);
+            if is_due {
+                *judging = Some((next, now.uptime));
+                effects.push(Effect::Judge(next, frame.preview.clone()));
+            }
+            *live = Some(frame);
+        } else if let Page::Capture { stream, live, .. } = &mut self.page
             && *stream == ticket
         {
             *live = Some(frame);
+        } else if let Page::TrackScan { ticket: waited, .. } = &self.page
+            && *waited == ticket
+        {
+            effects.push(Effect::Decode(ticket, frame.preview));
+        }
+    }
+
+    pub(super) fn face_judged(&mut self, ticket: Ticket, found: &'static str) {
+        if let Page::Face {
+            judging: Some((waited, _)),
+            advice,
+            ..
+        } = &mut self.page
+            && *waited == ticket
+        {
+            *advice = found;
+        }
+    }
+
+    /// The page was found in the photograph: it is shown for the citizen to keep or take again.
+    pub(super) fn straightened(&mut self, ticket: Ticket, frame: Frame) {
+        if let Page::Capture {
+            taken: Some(taken),
+            straightening,
+            ..
+        } = &mut self.page
+            && *straightening == Some(ticket)
+        {
+            *straightening = None;
+            *taken = frame;
         }
     }
 
@@ -72,12 +134,22 @@ impl Session {
         let Page::Face {
             live: Some(frame),
             asked: None,
+            advice,
             ..
         } = &self.page
         else {
             return;
         };
-        let frame = frame.clone();
+        let (frame, advice) = (frame.clone(), *advice);
+        // A picture that cannot be compared is not worth a try, but this judgment is only advice:
+        // who insists is heard, and the platform decides.
+        if !advice.is_empty() && self.visit.face_refusals < FACE_REFUSALS_MAX {
+            self.visit.face_refusals += 1;
+            if let Page::Face { code, .. } = &mut self.page {
+                *code = advice;
+            }
+            return;
+        }
         if !self.is_online {
             self.face_unanswered(&frame, "platform.unreachable", now, effects);
             return;
@@ -253,10 +325,12 @@ impl Session {
         let Some(Step::Capture { documents }) = item.steps.get(self.visit.step) else {
             return;
         };
+        let next = self.ticket();
         let Page::Capture {
             index,
             live,
             taken,
+            straightening,
             code,
             ..
         } = &mut self.page
@@ -265,10 +339,14 @@ impl Session {
         };
         match taken.take() {
             None => {
-                if live.is_none() {
-                    *code = "camera.no-picture";
-                }
                 taken.clone_from(live);
+                match live {
+                    None => *code = "camera.no-picture",
+                    Some(frame) => {
+                        *straightening = Some(next);
+                        effects.push(Effect::Straighten(next, Arc::clone(&frame.jpeg)));
+                    }
+                }
             }
             Some(frame) => {
                 let index = *index;

@@ -14,7 +14,7 @@ use super::{
 use crate::catalogue::item::{Field, Identification};
 use crate::catalogue::{FieldKind, Item, Offline, Step};
 use crate::clock::Moment;
-use crate::event::{Effect, Question};
+use crate::event::{Effect, Lens, Question, Ticket};
 use crate::person::Person;
 
 /// The platform answered, and the answer is no: that is not a missing line.
@@ -84,6 +84,11 @@ impl Session {
             effects,
         );
         effects.push(Effect::ReadCard(ticket));
+        let may_insert =
+            role == Role::Principal && self.visit.item.as_deref().is_some_and(may_insert);
+        if may_insert {
+            effects.push(Effect::ReadSocialCard(ticket));
+        }
     }
 
     /// Opens a step, or the next one that applies; past the last one the visit ends.
@@ -438,13 +443,33 @@ impl Session {
 
     /// The visitor wants to know how a case stands.
     pub(super) fn track(&mut self, effects: &mut Vec<Effect>) {
-        if let Some(code) = self.device_obstacle(DeviceClass::QrScanner) {
+        if let Some(code) = self.scan_obstacle() {
             self.trouble(code, String::new(), TRACK_WAYS, effects);
             return;
         }
         let ticket = self.ticket();
         self.turn_to(Page::TrackScan { ticket, code: "" }, effects);
-        effects.push(Effect::Scan(ticket));
+        effects.push(self.look_for_code(ticket));
+    }
+
+    /// What keeps codes from being read. Without a scanner the document camera does it.
+    pub(super) fn scan_obstacle(&self) -> Option<&'static str> {
+        let obstacle = self.device_obstacle(DeviceClass::QrScanner)?;
+        (!self.is_ready(DeviceClass::Camera)).then_some(obstacle)
+    }
+
+    /// Reads codes with the scanner, or with the camera where the scanner does not work.
+    pub(super) fn look_for_code(&self, ticket: Ticket) -> Effect {
+        if self.has_scanner() {
+            Effect::Scan(ticket)
+        } else {
+            Effect::Stream(ticket, Lens::Document)
+        }
+    }
+
+    /// True while the scanner works.
+    pub(super) fn has_scanner(&self) -> bool {
+        self.device_obstacle(DeviceClass::QrScanner).is_none()
     }
 
     /// How long the submit step of the current item waits for a receipt.
@@ -476,6 +501,11 @@ impl Session {
 /// True when an item lets people type their number.
 pub(super) fn may_type(item: &Item) -> bool {
     item.identification.contains(&Identification::TypedNumber)
+}
+
+/// True when an item takes a social security card.
+pub(super) fn may_insert(item: &Item) -> bool {
+    item.identification.contains(&Identification::SocialCard)
 }
 
 /// Name of the slip template of an item, if it has a slip.

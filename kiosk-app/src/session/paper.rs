@@ -235,9 +235,12 @@ impl Session {
                     *code = "";
                     self.visit.has_paper = true;
                 }
+                PrintNews::Taken => self.visit.has_paper = false,
                 PrintNews::Failed(problem) => {
                     *paper = Paper::Failed;
                     *code = named(DeviceClass::SlipPrinter, problem);
+                    // A slip that was drawn back is in nobody's hand.
+                    self.visit.has_paper = false;
                 }
             }
         } else {
@@ -264,6 +267,7 @@ impl Session {
                 *code = "";
             }
             PrintNews::Resumed => *code = "",
+            PrintNews::Taken => {}
             PrintNews::Stopped(problem) => *code = problem,
             PrintNews::Presented => {
                 self.visit.has_paper = true;

@@ -49,10 +49,18 @@ fn frame(session: &Session, now: Moment) -> Frame {
             session.page,
             Page::Attract | Page::Leave { .. } | Page::Rating { .. }
         );
+    let has_left_slip = session.has_media(DeviceClass::SlipPrinter)
+        && matches!(
+            session.page,
+            Page::Attract | Page::Leave { .. } | Page::Home { .. }
+        );
+    if has_left_slip {
+        notices.insert(0, text(lang, "leave.paper").to_owned());
+    }
     if has_forgotten {
         notices.insert(0, text(lang, "leave.card").to_owned());
-        notices.truncate(3);
     }
+    notices.truncate(3);
     Frame {
         language: session.language,
         text_size: session.text_size,
@@ -157,8 +165,12 @@ fn screen(session: &Session) -> Screen {
             ..
         } => question(session, typed.expose(), *has_error),
         Page::Face {
-            live, asked, code, ..
-        } => face(session, live.as_ref(), asked.is_some(), code),
+            live,
+            asked,
+            code,
+            advice,
+            ..
+        } => face(session, live.as_ref(), asked.is_some(), code, advice),
         Page::Capture { .. } => with_item(session, capture),
         Page::Review => with_item(session, review),
         Page::Committing { .. } => working(lang, "committing"),
@@ -171,7 +183,7 @@ fn screen(session: &Session) -> Screen {
             pages_out, code, ..
         } => printing(session, *pages_out, code),
         Page::Rating { chosen } => rating(lang, chosen),
-        Page::TrackScan { code, .. } => track_scan(lang, code),
+        Page::TrackScan { code, .. } => track_scan(session, code),
         Page::TrackAsking { .. } => working(lang, "tracking"),
         Page::TrackResult {
             number,
@@ -243,7 +255,7 @@ fn home(session: &Session, group: &str, query: &str, is_searching: bool) -> Scre
     .map(|item| item_choice(session, item))
     .collect();
     let mut track = choice("track", text(lang, "home.track"), "qr");
-    if let Some(code) = session.device_obstacle(DeviceClass::QrScanner) {
+    if let Some(code) = session.scan_obstacle() {
         problem::get(code)
             .notice(lang)
             .clone_into(&mut track.unavailable);
@@ -396,6 +408,9 @@ fn identify(session: &Session, role: Role, reading: Reading, code: &str) -> Scre
         Role::Witness => "identify.title-witness",
     };
     let message = match reading {
+        Reading::Waiting if takes_social_card(session, role) => {
+            text(lang, "identify.put-or-insert").to_owned()
+        }
         Reading::Waiting => text(lang, "identify.put").to_owned(),
         Reading::Busy => text(lang, "identify.reading").to_owned(),
         Reading::Failed => problem::get(code).advice(lang).to_owned(),
@@ -421,6 +436,14 @@ fn identify(session: &Session, role: Role, reading: Reading, code: &str) -> Scre
         reading,
         ways,
     }
+}
+
+/// True when a social security card will do here: the item takes it, and its reader works.
+fn takes_social_card(session: &Session, role: Role) -> bool {
+    let item = session.visit.item.as_deref();
+    role == Role::Principal
+        && item.is_some_and(super::flow::may_insert)
+        && session.is_ready(DeviceClass::SmartCard)
 }
 
 fn number(lang: Lang, role: Role, typed: &str, has_error: bool) -> Screen {
@@ -628,6 +651,7 @@ fn face(
     live: Option<&crate::event::Frame>,
     is_busy: bool,
     code: &str,
+    advice: &str,
 ) -> Screen {
     let lang = session.lang();
     let is_evidence = !session.is_online;
@@ -635,6 +659,8 @@ fn face(
         text(lang, "face.comparing").to_owned()
     } else if !code.is_empty() {
         problem::get(code).advice(lang).to_owned()
+    } else if !advice.is_empty() {
+        problem::get(advice).notice(lang).to_owned()
     } else if is_evidence {
         text(lang, "face.evidence").to_owned()
     } else {
@@ -918,11 +944,17 @@ fn rating(lang: Lang, chosen: &str) -> Screen {
     }
 }
 
-fn track_scan(lang: Lang, code: &str) -> Screen {
+fn track_scan(session: &Session, code: &str) -> Screen {
+    let lang = session.lang();
+    let hold = if session.has_scanner() {
+        "track.hold"
+    } else {
+        "track.lay"
+    };
     Screen::Scan {
         title: text(lang, "track.title").to_owned(),
         message: if code.is_empty() {
-            text(lang, "track.hold").to_owned()
+            text(lang, hold).to_owned()
         } else {
             problem::get(code).advice(lang).to_owned()
         },
@@ -992,7 +1024,21 @@ fn trouble(lang: Lang, code: &str, words: &str, ways: &[Way]) -> Screen {
 
 /// False for conditions of the visit itself, which no technician can mend.
 fn is_fault(code: &str) -> bool {
-    !code.starts_with("session.") && !code.starts_with("face.") && code != "id-card.expired"
+    let is_the_visits_own = code.starts_with("session.")
+        || code.starts_with("face.")
+        || code
+            .strip_prefix("camera.")
+            .is_some_and(|reason| reason.starts_with("face-"));
+    let is_of_a_card = [
+        "id-card.expired",
+        "smart-card.not-social-security",
+        "smart-card.protected",
+        "smart-card.card-mute",
+        "smart-card.card-removed",
+        "smart-card.card-left",
+    ]
+    .contains(&code);
+    !is_the_visits_own && !is_of_a_card && code != "printer.slip-retracted"
 }
 
 fn leave(session: &Session, is_timed_out: bool) -> Screen {

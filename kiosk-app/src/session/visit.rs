@@ -42,6 +42,7 @@ pub(super) struct Visit {
     pub(super) answers: Vec<(String, Sensitive<String>)>,
     pub(super) verification: Option<Verification>,
     pub(super) face_tries: u32,
+    pub(super) face_refusals: u32,
     pub(super) pictures: Vec<TakenPicture>,
     pub(super) credential: Option<Credential>,
     pub(super) pages: Option<PageSet>,
