@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh Debian 12 or later with a Rust toolchain:
 #   make demo   installs what is missing, builds, runs the main job
 #   make test   everything CI runs
-# Others: make release, make fuzz SECONDS=n, make golden, make clean-demo
+# Others: make release, make fuzz SECONDS=n, make lab, make golden, make clean-demo
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -18,7 +18,7 @@ CARGO ?= cargo
 DEMO_OUT ?= target/demo
 SECONDS ?= 60
 
-.PHONY: demo test packages toolchain check-format check-lints check-tests check-docs check-rules release fuzz golden clean-demo
+.PHONY: demo test packages toolchain check-format check-lints check-tests check-docs check-rules release fuzz fuzz-these lab golden clean-demo
 
 demo: packages toolchain
 	$(CARGO) build --locked -p kiosk-demo
@@ -67,15 +67,32 @@ check-rules:
 release:
 	$(CARGO) build --locked --release -p kiosk-app --bin kiosk
 
-# The real fuzzer on every parser of outside bytes, SECONDS each; findings land in tests/fuzz/artifacts.
-FUZZ_TARGETS := sdt-frames card-content newland escpos-status ipp-reply http-reply mjpeg-stream picture slip-code configuration item-package
+# The real fuzzer on every parser of outside bytes, SECONDS each, two at a time; the corpus is kept in
+# tests/fuzz/corpus, findings land in tests/fuzz/artifacts. FUZZ="name name" takes some of them only.
+# Parsers of devices build alone; those of the terminal's own files build the whole terminal.
+FUZZ_DEVICES := $(shell sed -n 's/^ *name: "\(.*\)",$$/\1/p' tests/src/fuzz/devices.rs)
+FUZZ_APP := $(shell sed -n 's/^ *name: "\(.*\)",$$/\1/p' tests/src/fuzz/app.rs)
+FUZZ ?= $(FUZZ_DEVICES) $(FUZZ_APP)
+FUZZ_JOBS ?= 2
+FUZZER = RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR= $(CARGO) fuzz
 fuzz: packages toolchain
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
-	cd tests/fuzz && for target in $(FUZZ_TARGETS); do \
-	    mkdir -p "corpus/$$target"; \
-	    KIOSK_TARGET=$$target RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR= $(CARGO) fuzz run --fuzz-dir . --sanitizer none parsers "corpus/$$target" -- \
-	        -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=16384; \
-	done
+	@$(MAKE) --no-print-directory fuzz-these THESE="$(filter $(FUZZ_DEVICES),$(FUZZ))" FEATURES=
+	@$(MAKE) --no-print-directory fuzz-these THESE="$(filter $(FUZZ_APP),$(FUZZ))" FEATURES="--features app"
+
+fuzz-these:
+	@[ -n "$(THESE)" ] || exit 0; cd tests/fuzz && \
+	$(FUZZER) build --fuzz-dir . --sanitizer none $(FEATURES) parsers && \
+	mkdir -p $(addprefix corpus/,$(THESE)) artifacts && \
+	printf '%s\n' $(THESE) | xargs -P $(FUZZ_JOBS) -I @@ sh -c \
+	    'KIOSK_TARGET=@@ KIOSK_SEEDS=corpus/@@ $(FUZZER) run --fuzz-dir . --sanitizer none $(FEATURES) parsers corpus/@@ -- \
+	        -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=16384 -artifact_prefix=artifacts/@@- \
+	        -print_final_stats=1 >artifacts/@@.log 2>&1 \
+	        && echo "@@: nothing found" || { echo "@@: FOUND SOMETHING, see tests/fuzz/artifacts/@@.log"; exit 1; }'
+
+# Real kernel devices in a virtual machine: USB, HID, printer class, cameras, hot-plug; minutes.
+lab: packages toolchain
+	CARGO="$(CARGO)" tests/hardware-lab/run.sh
 
 golden:
 	UPDATE_GOLDEN=1 $(CARGO) test --locked -p kiosk-ui --features probe --test golden

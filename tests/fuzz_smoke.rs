@@ -2,7 +2,7 @@
 //! `make fuzz` runs the real fuzzer on the same functions.
 #![expect(clippy::unwrap_used, reason = "a broken premise fails the test")]
 
-use kiosk_tests::fuzz::TARGETS;
+use kiosk_tests::fuzz::targets;
 
 /// Inputs a target; chosen so that the whole file takes a few seconds.
 const ROUNDS: u64 = 3000;
@@ -52,7 +52,7 @@ fn mutate(seed: &[u8], random: &mut Random) -> Vec<u8> {
 
 #[test]
 fn no_parser_of_outside_bytes_panics() {
-    for target in TARGETS {
+    for target in targets() {
         let mut random = Random(0x5EED);
         // A package is checked through the file system and costs more.
         let rounds = if target.name == "item-package" {

@@ -118,6 +118,8 @@ fn rooms_import_only_what_the_house_allows() {
         "kiosk-qr-scanner",
         "kiosk-printer",
         "kiosk-camera",
+        "kiosk-smart-card",
+        "kiosk-auxiliaries",
     ];
     let mut allowed: BTreeMap<&str, Vec<&str>> = BTreeMap::from([
         ("kiosk-device", vec![]),
@@ -139,7 +141,7 @@ fn rooms_import_only_what_the_house_allows() {
     app.extend(drivers);
     allowed.insert("kiosk-app", app);
     for (package, targets) in arrows(&metadata()) {
-        if package == "kiosk-demo" || package == "kiosk-tests" {
+        if ["kiosk-demo", "kiosk-tests", "kiosk-hardware-lab"].contains(&package.as_str()) {
             continue; // tests see everything, and nothing sees them
         }
         let allowed = allowed
@@ -160,13 +162,16 @@ fn foreign_libraries_stay_in_their_rooms() {
         (&["slint"], &["kiosk-ui", "kiosk-demo"]),
         (&["rusqlite"], &["offline-cache", "central-platform"]),
         (
-            &["serialport", "rusb", "pcsc", "v4l", "ipp"],
+            &["serialport", "rusb", "pcsc", "v4l", "ipp", "evdev"],
             &[
                 "kiosk-device",
                 "kiosk-id-card",
                 "kiosk-qr-scanner",
                 "kiosk-printer",
                 "kiosk-camera",
+                "kiosk-smart-card",
+                "kiosk-auxiliaries",
+                "kiosk-hardware-lab",
             ],
         ),
         (
@@ -239,6 +244,11 @@ fn every_problem_is_explained_and_every_explanation_is_used() {
         "qr-scanner",
         "printer",
         "camera",
+        "smart-card",
+        "ups",
+        "io-board",
+        "signature-pad",
+        "speaker",
         "device",
         "session",
         "platform",
@@ -255,6 +265,8 @@ fn every_problem_is_explained_and_every_explanation_is_used() {
         "device-drivers/qr-scanner",
         "device-drivers/printer",
         "device-drivers/camera",
+        "device-drivers/smart-card",
+        "device-drivers/auxiliaries",
         "offline-cache/src",
     ]);
     let explained: BTreeSet<&str> = kiosk_app::problem::codes().collect();

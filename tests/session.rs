@@ -686,3 +686,121 @@ fn check_promises(stage: &mut Stage, seed: u64, step: u32) {
         stage.effects.clear();
     }
 }
+
+#[test]
+fn a_picture_without_a_face_is_advised_against_and_who_insists_is_heard() {
+    let mut stage = Stage::new();
+    open(&mut stage, "pension-qualification");
+    stage.choose("self");
+    stage.read_card(elder());
+    stage.touch(Touch::Next);
+    stage.choose("normal");
+    known(&mut stage);
+    stage.picture();
+    let judged = stage
+        .ticket(|effect| match effect {
+            Effect::Judge(ticket, _) => Some(*ticket),
+            _ => None,
+        })
+        .expect("the live picture is looked at");
+    stage.send(Event::FaceJudged(judged, Some("camera.face-missing")));
+    let is_asked = |stage: &Stage| {
+        stage
+            .effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Ask(_, Question::Face { .. })))
+    };
+    for _ in 0..2 {
+        stage.touch(Touch::Next);
+        assert!(
+            !is_asked(&stage),
+            "a picture that shows no face is not sent"
+        );
+    }
+    stage.touch(Touch::Next);
+    assert!(is_asked(&stage), "the third time the platform decides");
+}
+
+#[test]
+fn a_page_that_was_found_is_shown_and_a_late_one_is_dropped() {
+    let mut stage = Stage::new();
+    stage.send(Event::Link(false));
+    open(&mut stage, "old-age-allowance");
+    stage.choose("self");
+    stage.read_card(elder());
+    stage.touch(Touch::Next);
+    stage.choose("normal");
+    stage.type_keys("13800000000");
+    stage.touch(Touch::Next);
+    stage.type_keys("6222020000000000000");
+    stage.touch(Touch::Next);
+    stage.choose("own-home");
+    let straighten = |stage: &mut Stage| {
+        stage.ticket(|effect| match effect {
+            Effect::Straighten(ticket, _) => Some(*ticket),
+            _ => None,
+        })
+    };
+    let width = |stage: &Stage| match stage.view().screen {
+        Screen::Capture { taken, .. } => taken.map(|picture| picture.width),
+        _ => None,
+    };
+    let mut page = kiosk_tests::frame();
+    page.preview.width = 1;
+    page.preview.height = 2;
+    stage.picture();
+    stage.touch(Touch::Next);
+    let first = straighten(&mut stage).expect("the page is looked for");
+    stage.touch(Touch::Other);
+    stage.send(Event::Straightened(first, page.clone()));
+    assert_eq!(width(&stage), None, "the picture was given up meanwhile");
+    stage.touch(Touch::Next);
+    assert_eq!(width(&stage), Some(2));
+    let second = straighten(&mut stage).expect("the page is looked for again");
+    stage.send(Event::Straightened(first, page.clone()));
+    assert_eq!(width(&stage), Some(2), "an answer about an earlier picture");
+    stage.send(Event::Straightened(second, page));
+    assert_eq!(width(&stage), Some(1));
+}
+
+#[test]
+fn without_a_scanner_the_camera_reads_the_slip() {
+    let mut stage = Stage::new();
+    let gone = Fault::new("device.not-there", Action::Maintenance, "");
+    stage.status(
+        DeviceClass::QrScanner,
+        Status::failed(DeviceState::NoDevice, gone),
+    );
+    stage.touch(Touch::Start);
+    stage.choose("track");
+    assert_eq!(stage.screen(), "scan");
+    let is_scanned = |effect: &Effect| matches!(effect, Effect::Scan(_));
+    assert!(!stage.effects.iter().any(is_scanned));
+    stage.picture();
+    let ticket = stage
+        .ticket(|effect| match effect {
+            Effect::Decode(ticket, _) => Some(*ticket),
+            _ => None,
+        })
+        .expect("the picture is looked at for a code");
+    let code = |text: &str| Sensitive::new(text.to_owned());
+    stage.send(Event::Code(ticket, code("something else")));
+    assert_eq!(stage.screen(), "scan");
+    stage.picture();
+    let ticket = stage
+        .ticket(|effect| match effect {
+            Effect::Decode(ticket, _) => Some(*ticket),
+            _ => None,
+        })
+        .expect("the camera goes on");
+    let slip = commitment("old-age-allowance").code;
+    stage.send(Event::Code(ticket, code(&slip)));
+    assert!(
+        stage
+            .ticket(|effect| match effect {
+                Effect::Ask(_, Question::Case { .. }) => Some(()),
+                _ => None,
+            })
+            .is_some()
+    );
+}

@@ -7,7 +7,6 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context;
 use kiosk_app::{Config, Terminal};
 use kiosk_ui::{Backend, Options, Ui};
-use tracing_subscriber::EnvFilter;
 
 use crate::control;
 
@@ -17,12 +16,7 @@ use crate::control;
 /// The configuration is wrong, or the store, the display or the socket cannot be opened.
 pub fn run(config: &Path, socket: &Path, is_window: bool) -> anyhow::Result<()> {
     kiosk_app::clock::now();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::try_from_env("KIOSK_LOG").unwrap_or_else(|_| EnvFilter::new("info")),
-        )
-        .with_writer(std::io::stderr)
-        .init();
+    kiosk_app::logging::open();
     kiosk_app::vital::silence_panic_messages();
     let config = Config::read(config)?;
     let first_frame = Arc::new(OnceLock::new());

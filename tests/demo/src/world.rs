@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use central_platform::{Accepted, FaceAnswer, Fault, Platform};
-use kiosk_emulators::{Act, Bench, BenchConfig, CardSpec, Ports};
+use kiosk_emulators::{Act, Bench, BenchConfig, CardSpec, IoBoardConfig, Ports, UpsConfig};
 use serde_json::json;
 
 use crate::clock::{Deadline, pause};
@@ -90,11 +90,13 @@ impl World {
         std::fs::create_dir_all(&setting.directory)
             .with_context(|| format!("cannot make {}", setting.directory.display()))?;
         let directory = setting.directory.canonicalize()?;
-        let config = if setting.is_hurried {
+        let mut config = if setting.is_hurried {
             BenchConfig::hurried()
         } else {
             BenchConfig::default()
         };
+        config.ups = Some(UpsConfig::default());
+        config.io_board = Some(IoBoardConfig::default());
         let bench =
             Bench::start(&directory.join("bench"), config).context("the bench does not start")?;
         let platform_directory = directory.join("platform");
@@ -130,6 +132,11 @@ impl World {
             platform: Arc::new(platform),
             directory,
         })
+    }
+
+    /// How the terminal process is started, for whoever starts it otherwise.
+    pub fn launch(&self) -> &Launch {
+        &self.launch
     }
 
     /// Starts the terminal process and waits until its glass has left the page "starting".
@@ -370,6 +377,25 @@ fn platform_config() -> anyhow::Result<central_platform::Config> {
 }
 
 /// `kiosk.toml` as an installer would write it.
+/// The power supply and the board, as far as the bench has them.
+fn add_auxiliaries(config: &mut serde_json::Value, ports: &Ports) {
+    let Some(devices) = config["device"].as_array_mut() else {
+        return;
+    };
+    if let Some(port) = &ports.ups {
+        devices.push(json!({ "id": "ups", "class": "ups", "driver": "megatec-q1", "port": port }));
+    }
+    if let Some(port) = &ports.io_board {
+        devices.push(json!({
+            "id": "io-board", "class": "io-board", "driver": "modbus-rtu", "port": port,
+            "options": {
+                "inputs": { "door": 0, "tamper": 1, "presence": 2 },
+                "outputs": { "card-light": 0, "printer-light": 1 },
+            },
+        }));
+    }
+}
+
 fn terminal_config(
     directory: &Path,
     items: &Path,
@@ -382,7 +408,7 @@ fn terminal_config(
     let camera = |id: &str, port: &str, role: &str| json!({ "id": id, "class": "camera", "driver": "mjpeg", "port": port, "options": { "role": role } });
     // On a desktop the layout of 1080×1920 is shown at half its size.
     let (width_px, height_px) = if is_window { (540, 960) } else { (1080, 1920) };
-    let config = json!({
+    let mut config = json!({
         "terminal": {
             "id": TERMINAL_ID,
             "site": "示范县示范镇示范村",
@@ -401,6 +427,7 @@ fn terminal_config(
             camera("document-camera", &ports.document_camera, "document"),
         ],
     });
+    add_auxiliaries(&mut config, ports);
     std::fs::create_dir_all(directory.join("state"))?;
     Ok(toml::to_string(&config)?)
 }
@@ -443,6 +470,7 @@ mod tests {
             page_printer: "ipp://127.0.0.1:631/ipp/print".to_owned(),
             camera: "tcp:127.0.0.1:1/stream".to_owned(),
             document_camera: "tcp:127.0.0.1:2/stream".to_owned(),
+            ..Ports::default()
         };
         let keys = serde_json::Map::new();
         let text = terminal_config(

@@ -1,0 +1,249 @@
+//! The technician's look at a running terminal: every device of the bench is online, and each fault
+//! shows with who acts; one device is recorded without what was scanned; a terminal that does not
+//! run is looked into all the same.
+
+#![expect(clippy::unwrap_used, reason = "what cannot be had fails the test")]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kiosk_app::Config;
+use kiosk_app::devices::socket::{self, Answer, Ask};
+use kiosk_app::devices::{self, Listed, Report};
+use kiosk_demo::clock::{Deadline, pause};
+use kiosk_demo::world::{LOOK_TICK, Setting, World};
+use kiosk_emulators::{Act, Device, InputChoice};
+
+/// How long a device may take to show what was done to it: three misses and a reopening.
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct Bench {
+    world: World,
+    state: PathBuf,
+    config: Config,
+    _directory: tempfile::TempDir,
+}
+
+fn bench() -> Bench {
+    let directory = tempfile::tempdir().unwrap();
+    let setting = Setting {
+        program: env!("CARGO_BIN_EXE_kiosk-demo").into(),
+        is_hurried: true,
+        ..Setting::headless(directory.path().to_owned()).unwrap()
+    };
+    let world = World::new(&setting).unwrap();
+    let config = Config::read(&world.launch().config).unwrap();
+    Bench {
+        state: config.paths.state.clone(),
+        world,
+        config,
+        _directory: directory,
+    }
+}
+
+impl Bench {
+    fn ask(&self, ask: &Ask) -> Answer {
+        socket::ask(&self.state, ask)
+            .unwrap()
+            .expect("the terminal runs")
+    }
+
+    fn report(&self) -> Report {
+        let Answer::Report(report) = self.ask(&Ask::List) else {
+            panic!("no report");
+        };
+        report
+    }
+
+    fn device(&self, id: &str) -> Listed {
+        let mut devices = self.report().devices.into_iter();
+        devices.find(|device| device.id == id).unwrap()
+    }
+
+    /// Waits until a device is as `wanted`.
+    fn until(&self, id: &str, what: &str, wanted: impl Fn(&Listed) -> bool) -> Listed {
+        let deadline = Deadline::after(LIMIT);
+        loop {
+            let device = self.device(id);
+            if wanted(&device) {
+                return device;
+            }
+            assert!(!deadline.has_passed(), "{id} is never {what}: {device:#?}");
+            pause(LOOK_TICK);
+        }
+    }
+
+    /// Does something to a device, looks for its fault, and undoes it again.
+    fn check(&self, id: &str, act: Act, code: &str, action: &str, undo: Act) {
+        self.world.act(act).unwrap();
+        let device = self.until(id, code, |device| {
+            device.faults.iter().any(|fault| fault.code == code)
+        });
+        let fault = device.faults.iter().find(|fault| fault.code == code);
+        let fault = fault.unwrap();
+        assert_eq!(fault.action, action, "{id} {code}");
+        assert!(
+            !fault.title.is_empty() && !fault.advice.is_empty(),
+            "{code}"
+        );
+        self.world.act(undo).unwrap();
+        self.until(id, "well again", |device| {
+            device.is_well() && device.faults.is_empty()
+        });
+    }
+}
+
+#[test]
+fn every_device_is_online_and_each_fault_shows_with_who_acts() {
+    let mut bench = bench();
+    bench.world.start_terminal().unwrap();
+    for id in [
+        "id-card",
+        "qr-scanner",
+        "slip-printer",
+        "page-printer",
+        "face-camera",
+        "document-camera",
+        "ups",
+        "io-board",
+    ] {
+        bench.until(id, "online", |device| device.state == "online");
+    }
+    let report = bench.report();
+    assert!(report.is_terminal_running && report.is_well());
+    let (slip, page) = (Device::SlipPrinter, Device::PagePrinter);
+    let cut = |device| Act::CableCut { device };
+    let plug = |device| Act::CablePlug { device };
+    let cases = [
+        (
+            "slip-printer",
+            Act::PaperOut { device: slip },
+            "printer.media-empty",
+            "clear",
+            Act::PaperIn { device: slip },
+        ),
+        (
+            "slip-printer",
+            Act::CoverOpen { device: slip },
+            "printer.cover-open",
+            "clear",
+            Act::CoverClose { device: slip },
+        ),
+        (
+            "page-printer",
+            Act::PaperOut { device: page },
+            "printer.media-empty",
+            "clear",
+            Act::PaperIn { device: page },
+        ),
+        (
+            "io-board",
+            Act::Input {
+                input: InputChoice::Name("tamper".to_owned()),
+                on: true,
+            },
+            "io-board.tamper",
+            "suspend",
+            Act::Input {
+                input: InputChoice::Name("tamper".to_owned()),
+                on: false,
+            },
+        ),
+        (
+            "ups",
+            Act::MainsLost,
+            "ups.on-battery",
+            "clear",
+            Act::MainsBack,
+        ),
+        (
+            "id-card",
+            cut(Device::IdCard),
+            "device.not-there",
+            "maintenance",
+            plug(Device::IdCard),
+        ),
+        (
+            "qr-scanner",
+            cut(Device::QrScanner),
+            "device.not-there",
+            "maintenance",
+            plug(Device::QrScanner),
+        ),
+        (
+            "face-camera",
+            cut(Device::Camera),
+            "device.not-there",
+            "maintenance",
+            plug(Device::Camera),
+        ),
+        (
+            "page-printer",
+            cut(page),
+            "device.not-there",
+            "maintenance",
+            plug(page),
+        ),
+    ];
+    for (id, act, code, action, undo) in cases {
+        bench.check(id, act, code, action, undo);
+    }
+    let reader = bench.device("id-card");
+    assert_eq!(reader.last_fault.unwrap().code, "device.not-there");
+    assert!(reader.counters.opened >= 2);
+    assert_eq!(reader.counters.faults.get("device.not-there"), Some(&1));
+}
+
+#[test]
+fn one_device_is_made_talkative_and_recorded_without_personal_content() {
+    let mut bench = bench();
+    bench.world.start_terminal().unwrap();
+    bench.until("id-card", "online", |device| device.state == "online");
+    let level = |level: Option<&str>| Ask::Level {
+        device: "id-card".to_owned(),
+        level: level.map(str::to_owned),
+    };
+    assert!(matches!(
+        bench.ask(&level(Some("trace"))),
+        Answer::Done { .. }
+    ));
+    assert_eq!(bench.device("id-card").log_level.as_deref(), Some("trace"));
+    assert!(matches!(bench.ask(&level(None)), Answer::Done { .. }));
+    assert!(matches!(
+        bench.ask(&level(Some("loud"))),
+        Answer::Refused { .. }
+    ));
+
+    let file = bench.state.join("reader.recording");
+    let record = Ask::Record {
+        device: "id-card".to_owned(),
+        file: file.clone(),
+        with_personal_data: false,
+    };
+    assert!(matches!(bench.ask(&record), Answer::Done { .. }));
+    assert!(bench.device("id-card").is_recording);
+    assert!(matches!(bench.ask(&record), Answer::Refused { .. }));
+    // The reader is asked for its status all the time; one question is enough.
+    let deadline = Deadline::after(LIMIT);
+    while !std::fs::read_to_string(&file).unwrap().contains(" < ") {
+        assert!(!deadline.has_passed(), "nothing was recorded");
+        pause(LOOK_TICK);
+    }
+    let stop = Ask::StopRecording {
+        device: "id-card".to_owned(),
+    };
+    assert!(matches!(bench.ask(&stop), Answer::Done { .. }));
+    let text = std::fs::read_to_string(&file).unwrap();
+    let steps = kiosk_device::recording::parse(&text).unwrap();
+    assert!(!steps.is_empty(), "{text}");
+}
+
+#[test]
+fn without_a_terminal_the_devices_are_opened_for_the_look() {
+    let bench = bench();
+    assert!(socket::ask(&bench.state, &Ask::List).unwrap().is_none());
+    let report = devices::look(&bench.config.devices, LIMIT).unwrap();
+    assert!(!report.is_terminal_running);
+    assert!(report.is_well(), "{}", report.table());
+    assert!(report.table().contains("The terminal does not run"));
+}
