@@ -285,9 +285,10 @@ impl Reader {
             ..
         } = self.globals;
         let bits_max = REPORT_BYTES_MAX * 8;
+        // Fields of no bits would let a count of billions pass the product.
         let bits = report_size
             .checked_mul(report_count)
-            .filter(|bits| *bits <= bits_max)
+            .filter(|bits| *bits <= bits_max && report_count <= bits_max)
             .ok_or(LayoutError::Impossible)?;
         let usages = std::mem::take(&mut self.usages);
         self.usage_min = None;
@@ -476,5 +477,14 @@ mod tests {
                 assert_eq!(layout.piece(&[]), None, "{end}");
             }
         }
+    }
+
+    #[test]
+    fn a_field_without_bits_repeated_two_billion_times_is_refused_at_once() {
+        // Usage page 1, usage 3B, size 0, count 81 3B 09 01, input: found by fuzzing.
+        let descriptor = [
+            0x05, 0x01, 0x09, 0x3B, 0x75, 0x00, 0x97, 0x01, 0x09, 0x3B, 0x81, 0x81, 0x02,
+        ];
+        assert_eq!(Layout::parse(&descriptor), Err(LayoutError::Impossible));
     }
 }
