@@ -133,6 +133,8 @@ pub struct Counters {
     pub faults: BTreeMap<String, u64>,
     /// How often it was brought back by force, by way.
     pub recovered: BTreeMap<String, u64>,
+    /// What it made: `pages`, `slips`, `cards`, `codes`.
+    pub made: BTreeMap<String, u64>,
     /// Seconds during which it was ready.
     pub ready_s: u64,
 }
@@ -218,6 +220,23 @@ impl Roster {
         find(&self.lock(), id).is_ok()
     }
 
+    /// Counts what a device made.
+    pub(crate) fn made(&self, id: &str, what: &'static str, count: u64) {
+        if let Ok(device) = find(&self.lock(), id) {
+            device.observer.made(what, count);
+        }
+    }
+
+    /// Brings the devices into the order of the configuration.
+    pub(crate) fn order(&self, configs: &[DeviceConfig]) {
+        let place = |device: &Fitted| {
+            configs
+                .iter()
+                .position(|config| config.id == device.config.id)
+        };
+        self.lock().sort_by_key(place);
+    }
+
     fn is_settled(&self) -> bool {
         self.lock()
             .iter()
@@ -301,6 +320,7 @@ fn listed(device: &Fitted) -> Listed {
             failed: named(diary.failed),
             faults: named(diary.faults),
             recovered: named(diary.recovered),
+            made: named(diary.made),
             ready_s: diary.ready.as_secs(),
         },
     }

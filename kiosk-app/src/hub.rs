@@ -103,6 +103,8 @@ enum Auxiliary {
 struct Running {
     ticket: Ticket,
     kind: Kind,
+    /// Pages of the document, where one is printed.
+    pages: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +133,7 @@ impl Hub {
         for config in devices.iter().filter(|config| !is_board(config)) {
             hub.start_one(config, inbox)?;
         }
+        hub.roster.order(devices);
         Ok(hub)
     }
 
@@ -282,6 +285,7 @@ impl Hub {
             Running {
                 ticket,
                 kind: Kind::Card,
+                pages: 0,
             },
         );
         Ok(())
@@ -296,7 +300,15 @@ impl Hub {
         match reader.command(smart_card::Command::Read, CARD_LIMIT) {
             Ok(id) => {
                 let kind = Kind::SocialCard;
-                self.running.insert(id, Running { ticket, kind });
+                let pages = 0;
+                self.running.insert(
+                    id,
+                    Running {
+                        ticket,
+                        kind,
+                        pages,
+                    },
+                );
             }
             Err(busy) => tracing::debug!(code = busy.code(), "chip card reader not asked"),
         }
@@ -313,6 +325,7 @@ impl Hub {
             Running {
                 ticket,
                 kind: Kind::Code,
+                pages: 0,
             },
         );
         Ok(())
@@ -337,6 +350,7 @@ impl Hub {
             Running {
                 ticket,
                 kind: Kind::Stream(lens),
+                pages: 0,
             },
         );
         Ok(())
@@ -357,6 +371,7 @@ impl Hub {
             Running {
                 ticket,
                 kind: Kind::Slip,
+                pages: 0,
             },
         );
         Ok(())
@@ -383,6 +398,7 @@ impl Hub {
             Running {
                 ticket,
                 kind: Kind::Pages,
+                pages,
             },
         );
         Ok(())
@@ -470,6 +486,20 @@ impl Hub {
         event
     }
 
+    /// Keeps the diary of what devices made.
+    fn count(&self, device: &str, running: Running, event: Option<&Event>) {
+        let made = match event {
+            Some(Event::Card(..)) => ("cards", 1),
+            Some(Event::Code(..)) => ("codes", 1),
+            Some(Event::Print(_, PrintNews::Presented)) if running.kind == Kind::Pages => {
+                ("pages", u64::from(running.pages))
+            }
+            Some(Event::Print(_, PrintNews::Presented)) => ("slips", 1),
+            Some(_) | None => return,
+        };
+        self.roster.made(device, made.0, made.1);
+    }
+
     fn turn<E>(
         &mut self,
         class: DeviceClass,
@@ -495,7 +525,12 @@ impl Hub {
                     status,
                 })
             }
-            DeviceEvent::Command { id, event } => of_command(self.running.get(&id)?.ticket, event),
+            DeviceEvent::Command { id, event } => {
+                let running = *self.running.get(&id)?;
+                let event = of_command(running.ticket, event);
+                self.count(&device, running, event.as_ref());
+                event
+            }
             DeviceEvent::Completed { id, completion } => {
                 let running = self.running.remove(&id)?;
                 if let Completion::Failed(fault) | Completion::NotReady(fault) = &completion {

@@ -146,6 +146,7 @@ fn counted(counters: &Counters) -> String {
          given up {canceled}, too late {timed_out}{})",
         by_code(", failed ", &counters.failed)
     );
+    words.push_str(&by_code(", made ", &counters.made));
     words.push_str(&by_code(", faults ", &counters.faults));
     words.push_str(&by_code(", brought back by ", &counters.recovered));
     words

@@ -35,6 +35,8 @@ pub struct Diary {
     pub faults: BTreeMap<&'static str, u64>,
     /// Rungs of the recovery ladder that were climbed, by name.
     pub recovered: BTreeMap<&'static str, u64>,
+    /// What it made, by the words of whoever gave the commands: `pages`, `slips`, `cards`, `codes`.
+    pub made: BTreeMap<&'static str, u64>,
     /// How long it was ready to work.
     pub ready: Duration,
 }
@@ -71,6 +73,14 @@ impl Observer {
             snapshot.diary.ready += clock::now().saturating_duration_since(since);
         }
         snapshot
+    }
+
+    /// Counts what the device made: so many more of `what`.
+    pub fn made(&self, what: &'static str, count: u64) {
+        let made = &mut lock(&self.0).snapshot.diary.made;
+        if made.len() < CODES_MAX || made.contains_key(what) {
+            *made.entry(what).or_default() += count;
+        }
     }
 
     pub(super) fn opened(&self, capabilities: &Capabilities) {
