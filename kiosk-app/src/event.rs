@@ -257,7 +257,7 @@ pub enum Effect {
     /// Look whether the face in a picture can be compared.
     Judge(Ticket, Picture),
     /// Look for a code in a picture; an answer is `Event::Code`.
-    Decode(Ticket, Picture),
+    Decode(Ticket, Arc<Sensitive<Vec<u8>>>),
     /// Find the page in a photograph and make it upright.
     Straighten(Ticket, Arc<Sensitive<Vec<u8>>>),
     /// Wait for a code.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kiosk_camera::{document, face, picture};
 use kiosk_device::Sensitive;
-use kiosk_qr_scanner::frame::{Frame as CodeFrame, FrameReader, gray_from_rgb};
+use kiosk_qr_scanner::frame::{Frame as CodeFrame, FrameReader};
 use kiosk_ui::Picture;
 
 use crate::event::{Event, Frame, Ticket};
@@ -16,13 +16,13 @@ use crate::runtime::Input;
 
 /// Pictures that may wait. One: by the time of a second one the first is old.
 const INBOX_LIMIT: usize = 1;
-/// Time for one picture. Chosen: less than the pause between two pictures of a camera; what was not
-/// tried on this one is tried on the next.
-const DECODE_LIMIT: Duration = Duration::from_millis(60);
+/// Time for one picture. Chosen: about the pause between two pictures of a camera; what was not tried
+/// on this one is tried on the next.
+const DECODE_LIMIT: Duration = Duration::from_millis(120);
 
 enum Work {
     Judge(Ticket, Picture),
-    Decode(Ticket, Picture),
+    Decode(Ticket, Arc<Sensitive<Vec<u8>>>),
     Straighten(Ticket, Arc<Sensitive<Vec<u8>>>),
 }
 
@@ -52,8 +52,8 @@ impl Pictures {
     }
 
     /// Looks for a code in a picture; the answer, where there is one, is `Event::Code`.
-    pub(crate) fn decode(&self, ticket: Ticket, picture: Picture) {
-        if self.inbox.try_send(Work::Decode(ticket, picture)).is_err() {
+    pub(crate) fn decode(&self, ticket: Ticket, jpeg: Arc<Sensitive<Vec<u8>>>) {
+        if self.inbox.try_send(Work::Decode(ticket, jpeg)).is_err() {
             tracing::debug!("a picture was not looked at for a code");
         }
     }
@@ -72,8 +72,8 @@ fn run(work: &Receiver<Work>, out: &SyncSender<Input>) {
     // Ends when the terminal drops its side.
     for work in work {
         let event = match work {
-            Work::Decode(ticket, picture) => {
-                code_in(&picture, &mut reader).map(|text| Event::Code(ticket, text))
+            Work::Decode(ticket, jpeg) => {
+                code_in(&jpeg, &mut reader).map(|text| Event::Code(ticket, text))
             }
             Work::Judge(ticket, preview) => {
                 let verdict = face::judge(&preview.rgb, preview.width, preview.height);
@@ -91,11 +91,12 @@ fn run(work: &Receiver<Work>, out: &SyncSender<Input>) {
     }
 }
 
-/// The text of a code in a picture.
-fn code_in(picture: &Picture, reader: &mut FrameReader) -> Option<Sensitive<String>> {
-    let (width, height) = (picture.width, picture.height);
-    let gray = gray_from_rgb(&picture.rgb, width, height).ok()?;
-    let frame = CodeFrame::new(&gray, width, height).ok()?;
+/// The text of a code in a picture, looked for in full resolution: on a slip that lies under a
+/// document camera it is small.
+fn code_in(jpeg: &Sensitive<Vec<u8>>, reader: &mut FrameReader) -> Option<Sensitive<String>> {
+    let picture = picture::decode_whole(jpeg.expose()).ok()?.into_luma8();
+    let (width, height) = picture.dimensions();
+    let frame = CodeFrame::new(picture.as_raw(), width, height).ok()?;
     let deadline = kiosk_device::clock::now() + DECODE_LIMIT;
     Some(reader.read(frame, deadline)?.code.text)
 }

@@ -292,8 +292,8 @@ impl Loop {
                 self.pictures.judge(ticket, preview);
                 None
             }
-            Effect::Decode(ticket, picture) => {
-                self.pictures.decode(ticket, picture);
+            Effect::Decode(ticket, jpeg) => {
+                self.pictures.decode(ticket, jpeg);
                 None
             }
             Effect::Straighten(ticket, jpeg) => {

@@ -221,16 +221,23 @@ impl Session {
 
     /// Codes of what is wrong with the devices, the most serious first, each said once.
     pub(super) fn device_notices(&self) -> Vec<&'static str> {
-        let mut faults: Vec<&Fault> = self
+        let mut faults: Vec<(u8, &'static str)> = self
             .devices
             .values()
             .filter(|(class, status)| {
-                concerns_visitors(*class) && !matches!(status.state, DeviceState::Starting)
+                let is_replaced =
+                    *class == DeviceClass::QrScanner && self.scan_obstacle().is_none();
+                concerns_visitors(*class)
+                    && !is_replaced
+                    && !matches!(status.state, DeviceState::Starting)
             })
-            .flat_map(|(_, status)| &status.faults)
+            .flat_map(|(class, status)| {
+                let named = |fault: &Fault| (seriousness(fault.action), named(*class, fault.code));
+                status.faults.iter().map(named)
+            })
             .collect();
-        faults.sort_by_key(|fault| (seriousness(fault.action), fault.code));
-        let mut codes: Vec<&'static str> = faults.into_iter().map(|fault| fault.code).collect();
+        faults.sort_unstable();
+        let mut codes: Vec<&'static str> = faults.into_iter().map(|(_, code)| code).collect();
         codes.dedup();
         codes.truncate(3);
         codes

@@ -83,7 +83,7 @@ impl Session {
         } else if let Page::TrackScan { ticket: waited, .. } = &self.page
             && *waited == ticket
         {
-            effects.push(Effect::Decode(ticket, frame.preview));
+            effects.push(Effect::Decode(ticket, frame.jpeg));
         }
     }
 
@@ -91,10 +91,15 @@ impl Session {
         if let Page::Face {
             judging: Some((waited, _)),
             advice,
+            code,
             ..
         } = &mut self.page
             && *waited == ticket
         {
+            // What was said about an earlier picture is over when the face is well in sight.
+            if found.is_empty() && *code == *advice {
+                *code = "";
+            }
             *advice = found;
         }
     }

@@ -337,11 +337,23 @@ impl Journey {
                 file: file.clone(),
                 source,
             })?;
-        Self::parse(&text).map_err(|(line, message)| JourneyError::Wrong {
+        let mut journey = Self::parse(&text).map_err(|(line, message)| JourneyError::Wrong {
             file,
             line,
             message,
-        })
+        })?;
+        for step in &mut journey.steps {
+            // A picture lies beside its journey, wherever that is played from.
+            if let Deed::Act(Act::ShowScene {
+                file: Some(picture),
+                ..
+            }) = &mut step.deed
+                && let Some(directory) = path.parent()
+            {
+                *picture = directory.join(&*picture);
+            }
+        }
+        Ok(journey)
     }
 
     /// Checks the text of a journey; errors are a line and a message.

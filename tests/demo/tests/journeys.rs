@@ -97,6 +97,8 @@ journeys! {
     a_platform_that_fails_has_a_way_on => "faults/platform-error.toml",
     a_lost_reply_makes_no_second_case => "faults/platform-reply-lost.toml",
     a_missing_reader_is_told_and_comes_back => "faults/no-reader.toml",
+    without_a_scanner_the_camera_reads_the_slip => "faults/no-scanner.toml",
+    a_picture_without_a_face_is_advised_against => "faults/no-face.toml",
     a_card_on_the_reader_keeps_the_visit => "faults/time-out-warning.toml",
     a_visitor_who_walks_away_leaves_nothing => "faults/time-out.toml",
     a_power_cut_after_the_slip_loses_and_doubles_nothing => "faults/power-cut.toml",
