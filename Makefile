@@ -18,7 +18,7 @@ CARGO ?= cargo
 DEMO_OUT ?= target/demo
 SECONDS ?= 60
 
-.PHONY: demo test packages toolchain check-format check-lints check-tests check-docs check-rules release fuzz fuzz-these lab golden clean-demo
+.PHONY: demo test packages toolchain check-format check-lints check-tests check-docs check-rules release fuzz fuzz-these fuzz-keep lab golden clean-demo
 
 demo: packages toolchain
 	$(CARGO) build --locked -p kiosk-demo
@@ -67,8 +67,9 @@ check-rules:
 release:
 	$(CARGO) build --locked --release -p kiosk-app --bin kiosk
 
-# The real fuzzer on every parser of outside bytes, SECONDS each, two at a time; the corpus is kept in
-# tests/fuzz/corpus, findings land in tests/fuzz/artifacts. FUZZ="name name" takes some of them only.
+# The real fuzzer on every parser of outside bytes, SECONDS each, two at a time, beginning with what
+# earlier runs found worth keeping (tests/fuzz/corpus.tar.gz, unpacked into corpus/, which grows);
+# `make fuzz-keep` packs the smallest set again. Findings land in tests/fuzz/artifacts. FUZZ="name name" takes some of them only.
 # Parsers of devices build alone; those of the terminal's own files build the whole terminal.
 FUZZ_DEVICES := $(shell sed -n 's/^ *name: "\(.*\)",$$/\1/p' tests/src/fuzz/devices.rs)
 FUZZ_APP := $(shell sed -n 's/^ *name: "\(.*\)",$$/\1/p' tests/src/fuzz/app.rs)
@@ -83,12 +84,19 @@ fuzz: packages toolchain
 fuzz-these:
 	@[ -n "$(THESE)" ] || exit 0; cd tests/fuzz && \
 	$(FUZZER) build --fuzz-dir . --sanitizer none $(FEATURES) parsers && \
+	{ [ -d corpus ] || { mkdir corpus && tar -xzf corpus.tar.gz -C corpus; }; } && \
 	mkdir -p $(addprefix corpus/,$(THESE)) artifacts && \
 	printf '%s\n' $(THESE) | xargs -P $(FUZZ_JOBS) -I @@ sh -c \
 	    'KIOSK_TARGET=@@ KIOSK_SEEDS=corpus/@@ $(FUZZER) run --fuzz-dir . --sanitizer none $(FEATURES) parsers corpus/@@ -- \
 	        -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=16384 -artifact_prefix=artifacts/@@- \
 	        -print_final_stats=1 >artifacts/@@.log 2>&1 \
 	        && echo "@@: nothing found" || { echo "@@: FOUND SOMETHING, see tests/fuzz/artifacts/@@.log"; exit 1; }'
+
+fuzz-keep:
+	@cd tests/fuzz && rm -rf kept && for target in $$(ls corpus); do \
+	    mkdir -p "kept/$$target"; \
+	    KIOSK_TARGET=$$target target/*/release/parsers -merge=1 "kept/$$target" "corpus/$$target" 2>/dev/null || true; \
+	done && tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - -C kept . | gzip -9n >corpus.tar.gz && rm -rf kept
 
 # Real kernel devices in a virtual machine: USB, HID, printer class, cameras, hot-plug; minutes.
 lab: packages toolchain
