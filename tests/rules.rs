@@ -74,7 +74,9 @@ fn dotted_literals(directories: &[&str]) -> BTreeMap<String, PathBuf> {
             }) {
                 continue;
             }
-            for literal in product_code(&path).split('"').skip(1).step_by(2) {
+            // A quotation mark inside a literal would turn inside out what follows.
+            let code = product_code(&path).replace("\\\"", "").replace("'\"'", "");
+            for literal in code.split('"').skip(1).step_by(2) {
                 let mut parts = literal.split('.');
                 let is_dotted = parts.clone().count() >= 2 && parts.all(is_word);
                 if is_dotted {

@@ -668,7 +668,11 @@ impl Reader {
         });
         match once {
             Some(CardFault::Vanish) => {
-                steered.change(|state| state.wants_cable = false);
+                steered.change(|state| {
+                    state.wants_cable = false;
+                    // At once: whoever sees the line gone and plugs it must wait for the new one.
+                    state.has_cable = false;
+                });
                 return Ok(());
             }
             Some(CardFault::Stall) if self.line.stall() => return Ok(()),

@@ -572,6 +572,8 @@ impl Scanner {
             Fate::Vanished => steered.change(|state| {
                 state.misbehavior = None;
                 state.wants_cable = false;
+                // At once: whoever sees the line gone and plugs it must wait for the new one.
+                state.has_cable = false;
             }),
             Fate::Stalled => steered.change(|state| state.misbehavior = None),
         }

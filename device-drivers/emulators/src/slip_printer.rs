@@ -955,6 +955,8 @@ impl Printer {
                 steered.change(|state| {
                     state.misbehavior = None;
                     state.wants_cable = false;
+                    // At once: whoever sees the line gone and plugs it must wait for the new one.
+                    state.has_cable = false;
                 });
                 Ok(())
             }

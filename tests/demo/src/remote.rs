@@ -3,6 +3,7 @@
 //! Everything asked of it has a deadline; a process that has died is told apart from one that is
 //! slow, and the end of its log goes with the error.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::net::UnixStream;
@@ -39,6 +40,8 @@ pub struct Launch {
     pub log: PathBuf,
     /// Show it in a window of the desktop.
     pub is_window: bool,
+    /// What it finds in its environment beside ours.
+    pub environment: Vec<(String, OsString)>,
 }
 
 /// A running terminal process; dropping it kills it.
@@ -73,6 +76,7 @@ impl Remote {
             command.env("KIOSK_LOG", "info,kiosk_app=debug,kiosk_device=debug,kiosk_id_card=debug,kiosk_printer=debug,kiosk_qr_scanner=debug,kiosk_camera=debug,offline_cache=debug");
         }
         command
+            .envs(launch.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -254,6 +258,7 @@ mod tests {
             socket: directory.path().join("control"),
             log: directory.path().join("terminal.log"),
             is_window: false,
+            environment: Vec::new(),
         };
         let error = format!("{:#}", Remote::start(&launch).unwrap_err());
         assert!(error.contains("ended at its start"), "{error}");

@@ -4,6 +4,7 @@
 //! The terminal learns addresses and names of drivers from its configuration and nothing else;
 //! that the far ends are emulated is known only here.
 
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -110,6 +111,7 @@ impl World {
             socket: directory.join("control"),
             log: directory.join("terminal.log"),
             is_window: setting.is_window,
+            environment: Vec::new(),
         };
         let items = setting
             .items
@@ -157,6 +159,16 @@ impl World {
             pause(LOOK_TICK);
         }
         Ok(())
+    }
+
+    /// As [`World::start_terminal`], with variables in the environment of the process.
+    ///
+    /// # Errors
+    /// As [`World::start_terminal`].
+    pub fn start_terminal_with(&mut self, variables: &[(&str, &OsStr)]) -> anyhow::Result<()> {
+        let owned = |(name, value): &(&str, &OsStr)| ((*name).to_owned(), (*value).to_owned());
+        self.launch.environment = variables.iter().map(owned).collect();
+        self.start_terminal()
     }
 
     /// Waits until the glass shows the state of the line as it is.

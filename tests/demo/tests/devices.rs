@@ -4,7 +4,11 @@
 
 #![expect(clippy::unwrap_used, reason = "what cannot be had fails the test")]
 
-use std::path::PathBuf;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use kiosk_app::Config;
@@ -12,7 +16,10 @@ use kiosk_app::devices::socket::{self, Answer, Ask};
 use kiosk_app::devices::{self, Listed, Report};
 use kiosk_demo::clock::{Deadline, pause};
 use kiosk_demo::world::{LOOK_TICK, Setting, World};
-use kiosk_emulators::{Act, Device, InputChoice};
+use kiosk_emulators::{
+    Act, CardFault, CardSpec, ChipCard, ChipVersion, Device, InputChoice, SelectBy,
+    SmartCardConfig, SmartCardSlot,
+};
 
 /// How long a device may take to show what was done to it: three misses and a reopening.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -25,6 +32,11 @@ struct Bench {
 }
 
 fn bench() -> Bench {
+    bench_with(|_| {})
+}
+
+/// A bench whose configuration is changed before anything reads it.
+fn bench_with(change: impl FnOnce(&mut toml::Table)) -> Bench {
     let directory = tempfile::tempdir().unwrap();
     let setting = Setting {
         program: env!("CARGO_BIN_EXE_kiosk-demo").into(),
@@ -32,7 +44,11 @@ fn bench() -> Bench {
         ..Setting::headless(directory.path().to_owned()).unwrap()
     };
     let world = World::new(&setting).unwrap();
-    let config = Config::read(&world.launch().config).unwrap();
+    let file = &world.launch().config;
+    let mut text: toml::Table = std::fs::read_to_string(file).unwrap().parse().unwrap();
+    change(&mut text);
+    std::fs::write(file, toml::to_string(&text).unwrap()).unwrap();
+    let config = Config::read(file).unwrap();
     Bench {
         state: config.paths.state.clone(),
         world,
@@ -222,4 +238,135 @@ fn without_a_terminal_the_devices_are_opened_for_the_look() {
     assert!(!report.is_terminal_running);
     assert!(report.is_well(), "{}", report.table());
     assert!(report.table().contains("The terminal does not run"));
+}
+
+#[test]
+fn a_reader_that_stays_silent_has_its_power_cut_by_the_board() {
+    let mut bench = bench_with(|config| {
+        for device in config["device"].as_array_mut().unwrap() {
+            let device = device.as_table_mut().unwrap();
+            if device["id"].as_str() == Some("id-card") {
+                let power = "board = \"io-board\"\noutput = \"printer-light\"\noff_s = 1";
+                device.insert(
+                    "power".to_owned(),
+                    power.parse::<toml::Table>().unwrap().into(),
+                );
+            }
+        }
+    });
+    bench.world.start_terminal().unwrap();
+    bench.until("id-card", "online", |device| device.state == "online");
+    bench.until("io-board", "online", |device| device.state == "online");
+    let fault = CardFault::Silence;
+    bench.world.act(Act::CardFault { fault }).unwrap();
+    let reader = bench.until("id-card", "cut off its power", |device| {
+        device.counters.recovered.contains_key("power-cycle")
+    });
+    assert_eq!(reader.last_fault.unwrap().code, "device.silent");
+    bench.until("io-board", "asked for it", |board| {
+        board.counters.succeeded > 0
+    });
+    let device = Device::IdCard;
+    bench.world.act(Act::Mend { device }).unwrap();
+    bench.until("id-card", "well again", Listed::is_well);
+}
+
+const CHIP_SERVICE: &str = "/usr/sbin/pcscd";
+const CHIP_READER: &str = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so";
+
+/// The system's chip card service on a socket of its own, with a virtual slot on `port`; ended with
+/// the test.
+struct ChipService(Child);
+
+impl ChipService {
+    fn start(directory: &Path, port: u16) -> Self {
+        let readers = directory.join("readers");
+        std::fs::create_dir(&readers).unwrap();
+        let reader = format!(
+            "FRIENDLYNAME \"Slot\"\nDEVICENAME /dev/null:{port:#x}\nLIBPATH {CHIP_READER}\nCHANNELID {port:#x}\n"
+        );
+        std::fs::write(readers.join("slot"), reader).unwrap();
+        let socket = UnixListener::bind(directory.join("pcsc")).unwrap();
+        // Socket activation (sd_listen_fds(3)): the listening socket becomes descriptor 3.
+        let shell = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
+        let service = Command::new("/bin/sh")
+            .args(["-c", shell, "sh", CHIP_SERVICE, "--foreground", "--config"])
+            .arg(&readers)
+            .stdin(OwnedFd::from(socket))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(service.expect("pcscd is installed by packaging/install-packages.sh"))
+    }
+
+    fn stop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for ChipService {
+    fn drop(&mut self) {
+        // It may have been stopped by the test.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Two ports side by side: the virtual reader has two slots.
+fn free_ports() -> u16 {
+    for _ in 0..1000 {
+        let first = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = first.local_addr().unwrap().port();
+        let second = port
+            .checked_add(1)
+            .map(|port| TcpListener::bind(("0.0.0.0", port)));
+        if second.is_some_and(|second| second.is_ok()) {
+            return port;
+        }
+    }
+    panic!("no two free ports side by side");
+}
+
+#[test]
+fn a_chip_card_in_the_slot_is_seen_and_a_stopped_service_is_told() {
+    let mut bench = bench_with(|config| {
+        let reader =
+            "id = \"chip\"\nclass = \"smart-card\"\ndriver = \"ssc-pcsc\"\nport = \"pcsc:\"";
+        let devices = config["device"].as_array_mut().unwrap();
+        devices.push(reader.parse::<toml::Table>().unwrap().into());
+    });
+    let chip = tempfile::tempdir().unwrap();
+    let port = free_ports();
+    let mut service = ChipService::start(chip.path(), port);
+    let config = SmartCardConfig {
+        vpcd: ([127, 0, 0, 1], port).into(),
+    };
+    let slot = SmartCardSlot::start(&config).unwrap();
+    bench
+        .world
+        .start_terminal_with(&[("PCSCLITE_CSOCK_NAME", chip.path().join("pcsc").as_os_str())])
+        .unwrap();
+    bench.until("chip", "online", |reader| {
+        reader.state == "online" && reader.media == "not-present"
+    });
+    let card = ChipCard {
+        card: CardSpec::named("adult").unwrap(),
+        version: ChipVersion::V3,
+        is_foreign: false,
+        select_by: SelectBy::Both,
+    };
+    slot.insert(&card).unwrap();
+    bench.until("chip", "with a card", |reader| reader.media == "present");
+    service.stop();
+    let reader = bench.until("chip", "without its service", |reader| {
+        !reader.faults.is_empty()
+    });
+    assert_eq!(
+        (
+            reader.faults[0].code.as_str(),
+            reader.faults[0].action.as_str()
+        ),
+        ("smart-card.no-service", "maintenance")
+    );
 }
