@@ -75,7 +75,7 @@ FUZZ_DEVICES := $(shell sed -n 's/^ *name: "\(.*\)",$$/\1/p' tests/src/fuzz/devi
 FUZZ_APP := $(shell sed -n 's/^ *name: "\(.*\)",$$/\1/p' tests/src/fuzz/app.rs)
 FUZZ ?= $(FUZZ_DEVICES) $(FUZZ_APP)
 FUZZ_JOBS ?= 2
-FUZZER = RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR= $(CARGO) fuzz
+FUZZER = env -u CARGO_TARGET_DIR RUSTC_BOOTSTRAP=1 $(CARGO) fuzz
 fuzz: packages toolchain
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
 	@$(MAKE) --no-print-directory fuzz-these THESE="$(filter $(FUZZ_DEVICES),$(FUZZ))" FEATURES=
