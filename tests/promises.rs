@@ -292,7 +292,6 @@ const KEPT_BY: &[(&str, &str, &str)] = &[
     ),
     ("E19", "device-drivers/core/src/supervisor/tests.rs", "e19_"),
     ("E20", "tests/promises.rs", "e20_"),
-    ("E20", "tests/demo/tests/journeys.rs", "play"),
 ];
 
 #[test]
