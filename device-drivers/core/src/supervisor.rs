@@ -3,8 +3,9 @@
 //! Recovery ladder: ask again on the same handle, close and reopen with growing pauses, then climb
 //! the rungs that this device has (USB re-bind, power cycle), one after each further miss. A fault
 //! is reported only after three misses in a row and never during the grace of the start; a word from
-//! the kernel that something was plugged in shortens every pause. A driver that panics is replaced; one that hangs is reported by a second thread and left behind until it
-//! returns. Every command that was accepted completes exactly once, whatever happens.
+//! the kernel that something was plugged in shortens every pause. A driver that panics is replaced;
+//! one that hangs is reported by a second thread and left behind until it returns. Every command that
+//! was accepted completes exactly once, whatever happens.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -38,6 +39,9 @@ const CALL_LIMIT: Duration = Duration::from_secs(15);
 /// How long the rungs rest after the last one was climbed in vain. Chosen: a device that hangs for
 /// a day is worth trying again, and a relay is not worth clicking all night.
 const LADDER_REST: Duration = Duration::from_mins(10);
+/// Time that a rung is given to show its effect. Chosen: a device is enumerated within a second or
+/// two, and its coming and going wakes us meanwhile.
+const RUNG_PAUSE: Duration = Duration::from_secs(5);
 
 static NEXT_COMMAND: AtomicU64 = AtomicU64::new(1);
 
@@ -155,6 +159,7 @@ struct Timing {
     call_limit: Duration,
     hang_margin: Duration,
     ladder_rest: Duration,
+    rung_pause: Duration,
 }
 
 impl Default for Timing {
@@ -168,6 +173,7 @@ impl Default for Timing {
             call_limit: CALL_LIMIT,
             hang_margin: Duration::from_secs(5),
             ladder_rest: LADDER_REST,
+            rung_pause: RUNG_PAUSE,
         }
     }
 }
@@ -544,8 +550,8 @@ struct Runner<D: Driver, M> {
     misses: u32,
     rungs: Vec<Rung>,
     next_rung: usize,
-    /// When the ladder may be climbed again from its first rung.
-    ladder_rests_until: Option<Instant>,
+    /// When the next rung may be climbed; the last one may still be taking effect.
+    climb_at: Option<Instant>,
 }
 
 impl<D: Driver, M: Fn() -> D> Runner<D, M> {
@@ -575,7 +581,7 @@ impl<D: Driver, M: Fn() -> D> Runner<D, M> {
             misses: 0,
             rungs,
             next_rung: 0,
-            ladder_rests_until: None,
+            climb_at: None,
         }
     }
 
@@ -652,7 +658,7 @@ impl<D: Driver, M: Fn() -> D> Runner<D, M> {
             Ok(Ok(status)) => {
                 self.misses = 0;
                 self.next_rung = 0;
-                self.ladder_rests_until = None;
+                self.climb_at = None;
                 self.grace_until = None;
                 self.link = Link::Open {
                     poll_at: clock::now() + self.driver.poll_interval(),
@@ -712,26 +718,27 @@ impl<D: Driver, M: Fn() -> D> Runner<D, M> {
         let now = clock::now();
         let is_due = self.misses >= self.timing.misses_before_gone
             && self.grace_until.is_none_or(|until| now >= until)
+            && self.climb_at.is_none_or(|at| now >= at)
             && fault.action != Action::Configuration;
-        if !is_due || self.rungs.is_empty() {
+        if !is_due {
             return;
         }
-        if self.next_rung >= self.rungs.len() {
-            match self.ladder_rests_until {
-                None => self.ladder_rests_until = Some(now + self.timing.ladder_rest),
-                Some(until) if now >= until => {
-                    self.ladder_rests_until = None;
-                    self.next_rung = 0;
-                }
-                Some(_) => {}
-            }
-            return;
-        }
+        let count = self.rungs.len();
         let Some(rung) = self.rungs.get_mut(self.next_rung) else {
             return;
         };
-        self.next_rung += 1;
-        match (rung.climb)() {
+        self.next_rung = (self.next_rung + 1) % count;
+        let result = (rung.climb)();
+        // A rung that could not be climbed needs no time to take effect.
+        let pause = if self.next_rung == 0 {
+            self.timing.ladder_rest
+        } else if result.is_ok() {
+            self.timing.rung_pause
+        } else {
+            Duration::ZERO
+        };
+        self.climb_at = Some(clock::now() + pause);
+        match result {
             Ok(()) => {
                 tracing::warn!(device = self.id, rung = rung.name, "brought back by force");
                 self.outlet.1.recovered(rung.name);

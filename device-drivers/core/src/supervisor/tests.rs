@@ -15,6 +15,7 @@ const QUICK: Timing = Timing {
     call_limit: Duration::from_mins(1),
     hang_margin: Duration::from_mins(1),
     ladder_rest: Duration::from_mins(1),
+    rung_pause: Duration::from_millis(1),
 };
 
 /// What the scripted driver does; an empty script means "all is well".
@@ -438,6 +439,36 @@ fn e18_each_device_has_its_own_ladder_and_a_wrong_configuration_pulls_no_plug() 
     };
     let bench = bench_with(script, QUICK, support);
     bench.until_online();
+    assert_eq!(climbed.try_iter().count(), 0);
+}
+
+#[test]
+fn plugs_that_a_rung_itself_moves_do_not_drive_the_device_up_the_ladder() {
+    let (sender, climbed) = sync_channel(16);
+    let support = Support {
+        tap: Tap::default(),
+        rungs: vec![
+            rung("usb-rebind", &sender, true),
+            rung("power-cycle", &sender, true),
+        ],
+    };
+    let script = Script {
+        opens: std::iter::repeat_n(Err(gone()), 40).collect(),
+        ..Script::default()
+    };
+    let patient = Timing {
+        rung_pause: Duration::from_hours(1),
+        ..QUICK
+    };
+    let bench = bench_with(script, patient, support);
+    assert_eq!(climbed.recv_timeout(LONG), Ok("usb-rebind"));
+    let waker = bench.handle.waker();
+    let deadline = clock::now() + LONG;
+    while lock(&bench.script).opened < 20 {
+        assert!(clock::now() < deadline, "the device is not opened again");
+        waker.wake();
+        thread::yield_now();
+    }
     assert_eq!(climbed.try_iter().count(), 0);
 }
 
