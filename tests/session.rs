@@ -804,3 +804,47 @@ fn without_a_scanner_the_camera_reads_the_slip() {
             .is_some()
     );
 }
+
+#[test]
+fn a_slip_after_one_that_was_taken_is_a_copy_and_one_after_a_retracted_one_is_not() {
+    let printed = |stage: &mut Stage| {
+        stage
+            .ticket(|effect| match effect {
+                Effect::PrintSlip(ticket, slip) => Some((*ticket, slip.is_copy)),
+                _ => None,
+            })
+            .expect("a slip")
+    };
+    let news = |stage: &mut Stage, ticket, news| stage.send(Event::Print(ticket, news));
+    let mut stage = Stage::new();
+    to_review(&mut stage, false);
+    stage.touch(Touch::Next);
+    stage.commit();
+    let (first, is_copy) = printed(&mut stage);
+    assert!(!is_copy);
+    news(&mut stage, first, PrintNews::Presented);
+    news(&mut stage, first, PrintNews::Taken);
+    stage.choose("print-again");
+    let (second, is_copy) = printed(&mut stage);
+    assert!(is_copy, "one is in the visitor's hand");
+    // The copy fails: it is not printed again by itself, and what follows is a copy still.
+    news(&mut stage, second, PrintNews::Failed("printer.media-empty"));
+    stage.status(DeviceClass::SlipPrinter, Status::online());
+    assert_eq!(slips(&stage), 0);
+    stage.choose("print-again");
+    assert!(printed(&mut stage).1);
+
+    let mut stage = Stage::new();
+    to_review(&mut stage, false);
+    stage.touch(Touch::Next);
+    stage.commit();
+    let (first, _) = printed(&mut stage);
+    news(&mut stage, first, PrintNews::Presented);
+    news(
+        &mut stage,
+        first,
+        PrintNews::Failed("printer.slip-retracted"),
+    );
+    stage.choose("print-again");
+    assert!(!printed(&mut stage).1, "nobody has one");
+}

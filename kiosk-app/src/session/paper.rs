@@ -159,7 +159,7 @@ impl Session {
             }
         );
         let may_retry = has_failed
-            && !self.visit.has_paper
+            && self.visit.slips_out == 0
             && self.visit.commitment.is_some()
             && self.visit.slip_retries < SLIP_RETRIES_MAX
             && self.device_obstacle(DeviceClass::SlipPrinter).is_none();
@@ -178,7 +178,7 @@ impl Session {
             }
         );
         if can_print {
-            let was_printed = self.visit.has_paper;
+            let was_printed = self.visit.slips_out > 0;
             self.print_slip(was_printed, effects);
         }
     }
@@ -234,13 +234,17 @@ impl Session {
                     *paper = Paper::Ready;
                     *code = "";
                     self.visit.has_paper = true;
+                    self.visit.slips_out += 1;
                 }
                 PrintNews::Taken => self.visit.has_paper = false,
                 PrintNews::Failed(problem) => {
                     *paper = Paper::Failed;
                     *code = named(DeviceClass::SlipPrinter, problem);
-                    // A slip that was drawn back is in nobody's hand.
-                    self.visit.has_paper = false;
+                    if problem == "printer.slip-retracted" {
+                        // It was out, and is in nobody's hand.
+                        self.visit.has_paper = false;
+                        self.visit.slips_out = self.visit.slips_out.saturating_sub(1);
+                    }
                 }
             }
         } else {

@@ -48,7 +48,10 @@ pub(super) struct Visit {
     pub(super) pages: Option<PageSet>,
     pub(super) commitment: Option<Commitment>,
     pub(super) receipt: Option<Receipt>,
+    /// Something printed lies in an outlet, as far as is known.
     pub(super) has_paper: bool,
+    /// Slips of this case that came out and were not drawn back: the next one is a copy.
+    pub(super) slips_out: u32,
     pub(super) slip_retries: u32,
     pub(super) is_elder_offered: bool,
 }
