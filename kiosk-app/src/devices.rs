@@ -185,8 +185,7 @@ impl Roster {
     /// # Errors
     /// In words: no such device, or the file cannot be made.
     pub fn record(&self, id: &str, file: &Path, privacy: tap::Privacy) -> Result<(), String> {
-        let devices = self.lock();
-        let device = find(&devices, id)?;
+        let device = self.get(id)?;
         let config = &device.config;
         let about = [
             format!("device {} class {}", config.id, config.class.name()),
@@ -207,12 +206,17 @@ impl Roster {
     /// # Errors
     /// In words: no such device, it was not recorded, or the file could not be finished.
     pub fn stop_recording(&self, id: &str) -> Result<tap::Recorded, String> {
-        let devices = self.lock();
-        let recorded = find(&devices, id)?.tap.stop();
+        let recorded = self.get(id)?.tap.stop();
         tracing::warn!(device = id, "recording of a device ends");
         recorded
             .map_err(|error| error.to_string())?
             .ok_or_else(|| format!("{id} was not being recorded"))
+    }
+
+    /// A device by its name. A copy, so that no file is written while the list is locked: the visit
+    /// counts in it.
+    fn get(&self, id: &str) -> Result<Fitted, String> {
+        find(&self.lock(), id).cloned()
     }
 
     /// True when there is a device of that name.
