@@ -311,8 +311,9 @@ pub(crate) fn connect(host: &str, port: u16) -> Result<TcpStream, WireError> {
     Err(failure)
 }
 
-/// The first few addresses of a host; `None` when the name is unknown or nobody answers in time.
-fn resolve(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+/// The first few addresses of a host; `None` when the name is unknown or nobody answers within three
+/// seconds.
+pub fn resolve(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Some(vec![SocketAddr::new(address, port)]);
     }

@@ -6,12 +6,10 @@
 
 mod ber;
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
-use std::sync::mpsc::sync_channel;
-use std::thread;
+use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
-use kiosk_device::{Action, Fault, Status, Supply, WireError, clock};
+use kiosk_device::{Action, Fault, Status, Supply, WireError, clock, wire};
 
 pub use self::ber::{Response, SnmpError, Value};
 use crate::ipp::reasons;
@@ -62,8 +60,6 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(700);
 const TRIES: u32 = 2;
 /// Strange datagrams that are passed over for one question. Chosen.
 const STRANGERS_MAX: u32 = 8;
-/// Wait for the address of a host name. Chosen.
-const RESOLVE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Protocol version; the numbers stand in the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,9 +134,12 @@ impl Agent {
             Version::V1 => QUESTIONS_MIN,
             Version::V2c => questions,
         };
-        let address = resolve(&self.host, self.port).ok_or_else(|| WireError::NotThere {
-            port: format!("snmp:{}", self.host),
-        })?;
+        let addresses = wire::resolve(&self.host, self.port);
+        let address = addresses
+            .and_then(|found| found.first().copied())
+            .ok_or_else(|| WireError::NotThere {
+                port: format!("snmp:{}", self.host),
+            })?;
         let own: IpAddr = if address.is_ipv4() {
             [0; 4].into()
         } else {
@@ -259,27 +258,6 @@ fn percent(level: Option<i64>, capacity: Option<i64>) -> Option<i32> {
         return None;
     }
     i32::try_from(level.saturating_mul(100) / capacity).ok()
-}
-
-/// The first address of a host. The system's resolver has no limit of its own, so it works on a
-/// thread that may be left behind.
-pub(crate) fn resolve(host: &str, port: u16) -> Option<SocketAddr> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Some(SocketAddr::new(address, port));
-    }
-    let (sender, answer) = sync_channel(1);
-    let name = (host.to_owned(), port);
-    let asked = thread::Builder::new()
-        .name("resolve".to_owned())
-        .spawn(move || {
-            let found = name.to_socket_addrs().ok();
-            let address = found.and_then(|mut addresses| addresses.next());
-            if sender.send(address).is_err() {
-                tracing::debug!("an address came when nobody waited for it any more");
-            }
-        });
-    asked.ok()?;
-    answer.recv_timeout(RESOLVE_LIMIT).ok().flatten()
 }
 
 impl std::fmt::Debug for Agent {

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use kiosk_device::http::{self, HttpError, Target};
 use kiosk_device::{
-    Action, Completion, Context, Fault, Status, Wire, WireError, clock, tap, wire::TcpWire,
+    Action, Completion, Context, Fault, Status, Wire, WireError, clock, tap,
+    wire::{self, TcpWire},
 };
 
 use super::Event;
 use super::message::{Answer, Operation, Request, Version};
 use super::reasons;
-use crate::snmp;
 
 const SCHEMES: &[(&str, u16)] = &[("ipp://", 631), ("http://", 80)];
 /// Longest answer taken. Chosen: a full description is about 20 KiB.
@@ -114,7 +114,7 @@ impl Endpoint {
         TcpWire::connect(host, self.target.port).map_err(|error| {
             let is_name = host.parse::<IpAddr>().is_err();
             let is_missing = matches!(error, WireError::NotThere { .. });
-            if is_missing && is_name && snmp::resolve(host, self.target.port).is_none() {
+            if is_missing && is_name && wire::resolve(host, self.target.port).is_none() {
                 return Fault::new(
                     "printer.unknown-host",
                     Action::Configuration,
