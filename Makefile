@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh Debian 12 or later with a Rust toolchain:
 #   make demo   installs what is missing, builds, runs the main job
 #   make test   everything CI runs
-# Others: make release, make fuzz SECONDS=n, make lab, make golden, make clean-demo
+# Others: make bench, make release, make fuzz SECONDS=n, make lab, make golden, make clean-demo
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -18,7 +18,7 @@ CARGO ?= cargo
 DEMO_OUT ?= target/demo
 SECONDS ?= 60
 
-.PHONY: demo test packages toolchain check-format check-lints check-tests check-docs check-rules release fuzz fuzz-these fuzz-keep lab golden clean-demo
+.PHONY: demo test packages toolchain check-format check-lints check-tests check-docs check-rules bench release fuzz fuzz-these fuzz-keep lab golden clean-demo
 
 demo: packages toolchain
 	$(CARGO) build --locked -p kiosk-demo
@@ -63,6 +63,11 @@ check-rules:
 	else \
 	    echo "cargo-deny is not installed: its checks of licences and sources run as tests (tests/rules.rs)."; \
 	fi
+
+# What is measured, on an idle machine: a card read against its wire, codes in distorted pictures.
+bench: packages toolchain
+	$(CARGO) test --locked -p kiosk-id-card --test transports -- --ignored
+	$(CARGO) run --locked --release -p kiosk-qr-scanner --example measure 60
 
 release:
 	$(CARGO) build --locked --release -p kiosk-app --bin kiosk
