@@ -9,18 +9,21 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 use ring::digest;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use uuid::Uuid;
 
-use crate::cache::{Cache, bounded_text, sync_directory};
+use crate::cache::{Cache, Directory, bounded_text, sync_directory};
+use crate::line::{self, Line, Ready};
 use crate::outbox::{self, id_of};
 use crate::{CacheError, State};
 
-/// Largest attachment in bytes; a photographed page is under 2 MiB, a scanned booklet under 10.
-pub const ATTACHMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest attachment in bytes: 8 MiB and its envelope, as the platform and the carry-out bundle
+/// take it. A photographed page is under 2 MiB.
+pub const ATTACHMENT_BYTES_MAX: usize = 8 * 1024 * 1024 + kiosk_sealing::ENVELOPE_OVERHEAD_MAX;
 /// Most attachments of one transaction.
 pub const ATTACHMENTS_MAX: usize = 16;
 
@@ -28,14 +31,6 @@ pub const ATTACHMENTS_MAX: usize = 16;
 const COLUMNS: &str = "attachment.id, outbox.id, attachment.name, attachment.media_type,
     attachment.size, attachment.sha256, attachment.uploaded, attachment.upload_url,
     attachment.is_complete";
-
-/// Attachments whose transaction waits for them; served by the partial index, in the order of
-/// the line.
-const UPLOADING: &str = "FROM outbox INDEXED BY outbox_uploading
-    JOIN attachment ON attachment.transaction_sequence = outbox.sequence
-    WHERE outbox.state = 0 AND outbox.is_blocked = 0 AND outbox.next_at = 0
-      AND attachment.is_complete = 0
-    ORDER BY outbox.sequence, attachment.position LIMIT ?1";
 
 /// A file that goes with a transaction.
 #[derive(Clone, PartialEq, Eq)]
@@ -86,7 +81,7 @@ pub struct QueuedAttachment {
 
 impl Cache {
     /// Attachments to upload now, in the order of the line, at most `limit`. Nothing is claimed:
-    /// one thread uploads.
+    /// one thread uploads. What `ready` holds back is not looked at.
     ///
     /// # Errors
     /// `Store` when the database fails, `Inconsistent` when a row cannot be understood.
@@ -94,10 +89,20 @@ impl Cache {
         &mut self,
         now: Timestamp,
         limit: u32,
+        ready: &Ready<'_>,
     ) -> Result<Vec<QueuedAttachment>, CacheError> {
-        outbox::promote_deferred(&self.connection, now)?;
-        let sql = format!("SELECT {COLUMNS} {UPLOADING}");
-        collect(&self.connection, &sql, i64::from(limit))
+        line::promote_deferred(&self.connection, now, ready)?;
+        let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut due = Vec::new();
+        for sequence in line::sequences(&self.connection, Line::Uploading, ready, limit)? {
+            let attachments = of_transaction(&self.connection, sequence)?;
+            due.extend(attachments.into_iter().filter(|each| !each.is_complete));
+            if due.len() >= wanted {
+                break;
+            }
+        }
+        due.truncate(wanted);
+        Ok(due)
     }
 
     /// Reads the content of an attachment and checks it against what was stored.
@@ -216,21 +221,12 @@ pub(crate) fn of_transaction(
     connection: &Connection,
     sequence: i64,
 ) -> Result<Vec<QueuedAttachment>, CacheError> {
-    let sql = format!(
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM attachment
          JOIN outbox ON outbox.sequence = attachment.transaction_sequence
          WHERE attachment.transaction_sequence = ?1 ORDER BY attachment.position"
-    );
-    collect(connection, &sql, sequence)
-}
-
-fn collect(
-    connection: &Connection,
-    sql: &str,
-    parameter: i64,
-) -> Result<Vec<QueuedAttachment>, CacheError> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([parameter])?;
+    ))?;
+    let mut rows = statement.query([sequence])?;
     let mut attachments = Vec::new();
     while let Some(row) = rows.next()? {
         attachments.push(read(row)?);
@@ -281,26 +277,39 @@ pub(crate) fn refuse_used_ids(
 
 /// Writes the files durably: content first, then the name, then the directory.
 pub(crate) fn write_files(
-    directory: &Path,
+    directory: &Directory,
     attachments: &[NewAttachment],
 ) -> Result<(), CacheError> {
+    let place = directory.attachments();
     for attachment in attachments {
-        let path = file_path(directory, attachment.id);
+        let path = file_path(&place, attachment.id);
         let temporary = path.with_extension("part");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(&attachment.bytes)?;
-        file.sync_all()?;
+        if let Err(error) = write_file(&temporary, &attachment.bytes) {
+            // On a full disk the half of a file is room that somebody else needs.
+            drop(fs::remove_file(&temporary));
+            return Err(error.into());
+        }
         fs::rename(&temporary, &path)?;
+        let bytes = attachment.bytes.len() as u64;
+        directory
+            .attachment_bytes
+            .fetch_add(bytes, Ordering::Relaxed);
     }
     if !attachments.is_empty() {
-        sync_directory(directory)?;
+        sync_directory(&place)?;
     }
     Ok(())
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Records the files of a transaction; to be called inside its commit.
@@ -336,26 +345,41 @@ pub(crate) fn forget(connection: &Connection, sequence: i64) -> Result<Vec<Uuid>
         .into_iter()
         .map(|attachment| attachment.id)
         .collect();
-    connection.execute(
-        "DELETE FROM attachment WHERE transaction_sequence = ?1",
-        [sequence],
-    )?;
+    connection
+        .prepare_cached("DELETE FROM attachment WHERE transaction_sequence = ?1")?
+        .execute([sequence])?;
     Ok(ids)
 }
 
 /// Removes files whose record is gone. A failure is no error of the caller: the record is
 /// settled, and the next start removes what is left as an orphan.
-pub(crate) fn remove_files(directory: &Path, ids: impl IntoIterator<Item = Uuid>) {
+pub(crate) fn remove_files(directory: &Directory, ids: impl IntoIterator<Item = Uuid>) {
+    let place = directory.attachments();
     for id in ids {
+        let path = file_path(&place, id);
+        let bytes = fs::metadata(&path).map_or(0, |found| found.len());
         // An orphan left here is removed and counted at the next start.
-        drop(fs::remove_file(file_path(directory, id)));
+        if fs::remove_file(path).is_ok() {
+            directory.take_attachment_bytes(bytes);
+        }
     }
 }
 
-/// Removes every file no record speaks of and returns how many.
-pub(crate) fn remove_orphans(cache: &Cache) -> Result<u32, CacheError> {
+/// What was found in the directory of attachments.
+pub(crate) struct FoundFiles {
+    /// Files removed because no record speaks of them.
+    pub(crate) orphans_removed: u32,
+    /// Bytes of the files that stay.
+    pub(crate) kept_bytes: u64,
+}
+
+/// Removes every file no record speaks of.
+pub(crate) fn remove_orphans(cache: &Cache) -> Result<FoundFiles, CacheError> {
     let directory = cache.directory.attachments();
-    let mut removed = 0;
+    let mut found = FoundFiles {
+        orphans_removed: 0,
+        kept_bytes: 0,
+    };
     for entry in fs::read_dir(&directory)? {
         let entry = entry?;
         if !entry.file_type()?.is_file() {
@@ -370,12 +394,14 @@ pub(crate) fn remove_orphans(cache: &Cache) -> Result<u32, CacheError> {
                 .exists([id.as_bytes()])?,
             None => false,
         };
-        if !is_known {
+        if is_known {
+            found.kept_bytes += entry.metadata()?.len();
+        } else {
             fs::remove_file(entry.path())?;
-            removed += 1;
+            found.orphans_removed += 1;
         }
     }
-    Ok(removed)
+    Ok(found)
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -394,7 +420,7 @@ pub(crate) fn first_state(attachments: &[NewAttachment]) -> State {
     }
 }
 
-fn file_path(directory: &Path, id: Uuid) -> PathBuf {
+pub(crate) fn file_path(directory: &Path, id: Uuid) -> PathBuf {
     directory.join(id.to_string())
 }
 
@@ -438,9 +464,18 @@ mod tests {
         let mut scratch = scratch();
         let transaction = with_attachments(1, 2);
         scratch.cache.enqueue(&transaction, at(0)).unwrap();
-        assert!(scratch.cache.due(at(1), 10).unwrap().is_empty());
+        assert!(
+            scratch
+                .cache
+                .due(at(1), 10, &Ready::ALL)
+                .unwrap()
+                .is_empty()
+        );
 
-        let due = scratch.cache.attachments_due(at(1), 10).unwrap();
+        let due = scratch
+            .cache
+            .attachments_due(at(1), 10, &Ready::ALL)
+            .unwrap();
         assert_eq!(due.len(), 2);
         assert_eq!(due[0].transaction_id, transaction.id);
         let first = due[0].id;
@@ -449,7 +484,10 @@ mod tests {
             .attachment_progress(first, 600, Some("/v1/attachments/1"))
             .unwrap();
         let mut scratch = scratch.reopen();
-        let due = scratch.cache.attachments_due(at(1), 10).unwrap();
+        let due = scratch
+            .cache
+            .attachments_due(at(1), 10, &Ready::ALL)
+            .unwrap();
         assert_eq!((due[0].id, due[0].uploaded), (first, 600));
         assert_eq!(due[0].upload_url.as_deref(), Some("/v1/attachments/1"));
 
@@ -457,14 +495,23 @@ mod tests {
             .cache
             .attachment_progress(first, 1000, None)
             .unwrap();
-        assert!(scratch.cache.due(at(1), 10).unwrap().is_empty());
-        let due = scratch.cache.attachments_due(at(1), 10).unwrap();
+        assert!(
+            scratch
+                .cache
+                .due(at(1), 10, &Ready::ALL)
+                .unwrap()
+                .is_empty()
+        );
+        let due = scratch
+            .cache
+            .attachments_due(at(1), 10, &Ready::ALL)
+            .unwrap();
         assert_eq!(due.len(), 1);
         scratch
             .cache
             .attachment_progress(due[0].id, 1000, None)
             .unwrap();
-        let claimed = scratch.cache.due(at(1), 10).unwrap();
+        let claimed = scratch.cache.due(at(1), 10, &Ready::ALL).unwrap();
         assert_eq!(claimed.len(), 1);
         assert_eq!(claimed[0].attachments.len(), 2);
         assert!(claimed[0].attachments.iter().all(|each| each.is_complete));
@@ -565,7 +612,7 @@ mod tests {
         scratch.cache.enqueue(&transaction, at(0)).unwrap();
         let id = transaction.attachments[0].id;
         scratch.cache.attachment_progress(id, 1000, None).unwrap();
-        assert_eq!(scratch.cache.due(at(1), 10).unwrap().len(), 1);
+        assert_eq!(scratch.cache.due(at(1), 10, &Ready::ALL).unwrap().len(), 1);
         scratch
             .cache
             .upload_again(transaction.id, at(60), at(1))
@@ -573,23 +620,14 @@ mod tests {
         assert!(
             scratch
                 .cache
-                .attachments_due(at(59), 10)
+                .attachments_due(at(59), 10, &Ready::ALL)
                 .unwrap()
                 .is_empty()
         );
-        let due = scratch.cache.attachments_due(at(60), 10).unwrap();
+        let due = scratch
+            .cache
+            .attachments_due(at(60), 10, &Ready::ALL)
+            .unwrap();
         assert_eq!((due.len(), due[0].uploaded), (1, 0));
-    }
-
-    #[test]
-    fn looking_for_uploads_uses_the_partial_index() {
-        let scratch = scratch();
-        let plan = outbox::tests::plan(
-            &scratch.cache.connection,
-            &format!("SELECT {COLUMNS} {UPLOADING}"),
-            &[&10],
-        );
-        assert!(plan.contains("outbox_uploading"), "{plan}");
-        assert!(!plan.contains("TEMP B-TREE FOR ORDER BY"), "{plan}");
     }
 }

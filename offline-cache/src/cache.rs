@@ -1,36 +1,36 @@
 //! The directory and its owner: one process at a time, every commit on disk before a call
 //! returns, and an opening that puts right what a power cut left behind.
 //!
-//! A damaged database is moved aside together with its attachments and reported; it holds the
-//! only copy of what villagers confirmed, so nothing here ever deletes it.
+//! A damaged database is moved aside together with its attachments, salvaged row by row and
+//! reported; it holds the only copy of what villagers confirmed, so nothing here ever deletes it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::{CacheError, attachment, outbox, schema};
+use crate::check::{self, Check};
+use crate::quarantine::{self, Pending};
+use crate::{CacheError, Quota, Salvage, attachment, outbox, salvage, schema};
 
 /// Name of the database inside the directory.
-const DATABASE: &str = "kiosk.db";
+pub(crate) const DATABASE: &str = "kiosk.db";
 /// Name of the directory of attachment files.
-const ATTACHMENTS: &str = "attachments";
+pub(crate) const ATTACHMENTS: &str = "attachments";
+/// Statements kept compiled; claiming, settling and their audit entries take some forty.
+const STATEMENTS_MAX: usize = 128;
 /// Longest wait for the other connection of this process; a commit takes milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The log file is cut back to this size after a checkpoint; 16 MiB is some 10,000 rows.
 const JOURNAL_BYTES_MAX: i64 = 16 * 1024 * 1024;
-/// Databases up to this size are checked page by page at start, which takes well under a second;
-/// larger ones only have their header and schema read, so that the start stays bounded.
-const CHECKED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Longest short text (kind, item, case number, code, name) in bytes; chosen.
 const TEXT_BYTES_MAX: usize = 256;
-/// Most names tried for a quarantined file before giving up.
-const QUARANTINE_NAMES_MAX: u32 = 100;
 
 /// One connection to the cache. A process opens it once and takes [`Cache::another`] for each
 /// further thread.
@@ -38,6 +38,18 @@ const QUARANTINE_NAMES_MAX: u32 = 100;
 pub struct Cache {
     pub(crate) connection: Connection,
     pub(crate) directory: Arc<Directory>,
+}
+
+/// How a cache is opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// How much room the store may take and must leave.
+    pub quota: Quota,
+    /// Name of the terminal; the audit chain begins with it.
+    pub terminal: String,
+    /// Name of a registered `SQLite` VFS, for tests that lose what was not synced; `None` is the
+    /// file system of the machine.
+    pub vfs: Option<String>,
 }
 
 /// What was found and put right when the cache was opened.
@@ -48,6 +60,12 @@ pub struct Opening {
     /// Name of the damaged database that was moved aside, inside the cache directory. Its
     /// attachments lie beside it in `attachments.corrupt-<same suffix>`.
     pub quarantined: Option<String>,
+    /// What was saved out of the damaged database. `None` beside a quarantined one when the power
+    /// failed after the last row was saved; the audit log has the numbers.
+    pub salvaged: Option<Salvage>,
+    /// Whether the whole database was checked; if not, [`Cache::continue_check`] goes on in idle
+    /// time.
+    pub is_checked_whole: bool,
     /// Attachment files removed because no transaction speaks of them.
     pub orphans_removed: u32,
     /// Settled transactions and finished prints whose 90 days are over and that were forgotten.
@@ -58,6 +76,11 @@ pub struct Opening {
 #[derive(Debug)]
 pub(crate) struct Directory {
     pub(crate) path: PathBuf,
+    pub(crate) options: Options,
+    /// Bytes of all attachment files, kept so that the quota needs no look at each.
+    pub(crate) attachment_bytes: AtomicU64,
+    /// What is left of the check of the database.
+    check: Mutex<Option<Check>>,
     /// Held for its lock only.
     _lock: File,
 }
@@ -66,38 +89,102 @@ impl Directory {
     pub(crate) fn attachments(&self) -> PathBuf {
         self.path.join(ATTACHMENTS)
     }
+
+    /// A file is gone. Never below nothing: one that grew on disk must not look like a full store.
+    pub(crate) fn take_attachment_bytes(&self, bytes: u64) {
+        let mut known = self.attachment_bytes.load(Ordering::Relaxed);
+        while let Err(other) = self.attachment_bytes.compare_exchange_weak(
+            known,
+            known.saturating_sub(bytes),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        ) {
+            known = other;
+        }
+    }
+
+    /// What is left of the check. A holder that panicked left a place to go on from all the same.
+    pub(crate) fn check(&self) -> MutexGuard<'_, Option<Check>> {
+        self.check.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Cache {
+    /// Opens the cache with [`Options::default`].
+    ///
+    /// # Errors
+    /// As [`Cache::open_with`].
+    pub fn open(directory: &Path, now: Timestamp) -> Result<(Self, Opening), CacheError> {
+        Self::open_with(directory, &Options::default(), now)
+    }
+
     /// Opens the cache in a directory, makes it if it is not there, and recovers: in-flight
-    /// transactions are pending again, a damaged database is moved aside, orphans are removed.
+    /// transactions are pending again, a damaged database is moved aside and salvaged, orphans
+    /// are removed. The check of the database is bounded; see [`Opening::is_checked_whole`].
     ///
     /// # Errors
     /// `InUse` when another process has it open (try later or give up); `NewerSchema` when a
-    /// later program wrote it; `DiskFull`, `Io` and `Store` when the disk does not serve.
-    pub fn open(directory: &Path, now: Timestamp) -> Result<(Self, Opening), CacheError> {
+    /// later program wrote it and this one may not touch it; `DiskFull`, `Io` and `Store` when
+    /// the disk does not serve.
+    pub fn open_with(
+        directory: &Path,
+        options: &Options,
+        now: Timestamp,
+    ) -> Result<(Self, Opening), CacheError> {
         make_directory(directory)?;
         let directory = Arc::new(Directory {
             _lock: lock(directory)?,
             path: directory.to_owned(),
+            options: options.clone(),
+            attachment_bytes: AtomicU64::new(0),
+            check: Mutex::new(None),
         });
-        let mut opening = Opening::default();
-        let (connection, recovered) = match open_checked(&directory.path) {
-            Err(error) if error.is_corruption() => {
-                opening.quarantined = Some(quarantine(&directory.path, now)?);
-                open_checked(&directory.path)?
-            }
-            outcome => outcome?,
+        let damaged = match Pending::read(&directory.path)? {
+            // A salvage was cut short: nothing else may be done before it is whole.
+            Some(pending) => pending,
+            None => match Self::begin(&directory, now) {
+                Err(error) if error.is_corruption() => quarantine::begin(&directory.path, now)?,
+                outcome => return outcome,
+            },
         };
-        opening.recovered_in_flight = recovered;
+        let salvaged = if damaged.is_rebuilt(&directory.path) {
+            None
+        } else {
+            damaged.move_aside(&directory.path)?;
+            Some(salvage::rebuild(&directory, &damaged, now)?)
+        };
+        Pending::finish(&directory.path)?;
+        let (cache, mut opening) = Self::begin(&directory, now)?;
+        opening.quarantined = Some(damaged.database());
+        opening.salvaged = salvaged;
+        Ok((cache, opening))
+    }
+
+    /// Opens what is there; an error with [`CacheError::is_corruption`] asks for quarantine.
+    fn begin(directory: &Arc<Directory>, now: Timestamp) -> Result<(Self, Opening), CacheError> {
+        quarantine::refuse_marked(&directory.path)?;
+        make_database(&directory.path.join(DATABASE))?;
+        let mut connection = connect(&directory.path.join(DATABASE), &directory.options)?;
+        let left = check::at_start(&mut connection)?;
+        schema::migrate(&mut connection)?;
+        let mut opening = Opening {
+            recovered_in_flight: outbox::recover_in_flight(&connection)?,
+            is_checked_whole: left.is_none(),
+            ..Opening::default()
+        };
         make_directory(&directory.attachments())?;
         sync_directory(&directory.path)?;
+        *directory.check() = left;
         let mut cache = Self {
             connection,
-            directory,
+            directory: Arc::clone(directory),
         };
         opening.tombstones_removed = cache.purge(now)?;
-        opening.orphans_removed = attachment::remove_orphans(&cache)?;
+        let found = attachment::remove_orphans(&cache)?;
+        opening.orphans_removed = found.orphans_removed;
+        directory
+            .attachment_bytes
+            .store(found.kept_bytes, Ordering::Relaxed);
         Ok((cache, opening))
     }
 
@@ -107,13 +194,13 @@ impl Cache {
     /// `Store` when the database cannot be opened again.
     pub fn another(&self) -> Result<Self, CacheError> {
         Ok(Self {
-            connection: connect(&self.directory.path)?,
+            connection: connect(&self.directory.path.join(DATABASE), &self.directory.options)?,
             directory: Arc::clone(&self.directory),
         })
     }
 }
 
-fn make_directory(path: &Path) -> Result<(), CacheError> {
+pub(crate) fn make_directory(path: &Path) -> Result<(), CacheError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     Ok(())
 }
@@ -132,36 +219,19 @@ fn lock(directory: &Path) -> Result<File, CacheError> {
     }
 }
 
-/// Opens, checks, migrates and puts in-flight rows back, whose number is returned too; an error
-/// with [`CacheError::is_corruption`] asks for quarantine.
-fn open_checked(directory: &Path) -> Result<(Connection, u32), CacheError> {
-    let path = directory.join(DATABASE);
-    // Made here first, because the database engine would make it readable for everybody.
+/// Makes the file first, because the database engine would make it readable for everybody.
+pub(crate) fn make_database(path: &Path) -> Result<(), CacheError> {
     OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
-        .open(&path)?;
-    let size = fs::metadata(&path)?.len();
-    let mut connection = connect(directory)?;
-    if size > 0 && size <= CHECKED_BYTES_MAX {
-        let verdict: String =
-            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        if verdict != "ok" {
-            return Err(CacheError::Inconsistent { what: "database" });
-        }
-    }
-    schema::migrate(&mut connection)?;
-    let recovered = outbox::recover_in_flight(&connection)?;
-    Ok((connection, recovered))
+        .open(path)?;
+    Ok(())
 }
 
-fn connect(directory: &Path) -> Result<Connection, CacheError> {
-    let connection = Connection::open_with_flags(
-        directory.join(DATABASE),
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+pub(crate) fn connect(path: &Path, options: &Options) -> Result<Connection, CacheError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = open_file(path, flags, options)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // FULL: the log is synced on every commit. NORMAL loses the last commits on a power cut.
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -169,47 +239,31 @@ fn connect(directory: &Path) -> Result<Connection, CacheError> {
     connection.pragma_update(None, "secure_delete", true)?;
     connection.pragma_update(None, "journal_size_limit", JOURNAL_BYTES_MAX)?;
     connection.pragma_update(None, "trusted_schema", false)?;
+    // Else the engine compiles a statement anew whenever a bound value could change its plan.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    #[cfg(test)]
+    let connection = tests::recorded(connection);
     Ok(connection)
 }
 
-/// Moves the database, its log and its attachments aside and returns the database's new name.
-fn quarantine(directory: &Path, now: Timestamp) -> Result<String, CacheError> {
-    let stamp = now.strftime("%Y%m%dT%H%M%SZ").to_string();
-    for attempt in 0..QUARANTINE_NAMES_MAX {
-        // A clock that stands still must not let a second damaged file replace the first.
-        let suffix = match attempt {
-            0 => format!("corrupt-{stamp}"),
-            _ => format!("corrupt-{stamp}-{attempt}"),
-        };
-        let name = format!("{DATABASE}.{suffix}");
-        if directory.join(&name).exists() {
-            continue;
-        }
-        // The log first: should the power fail between the moves, a database without its log is
-        // still seen as damaged or merely old, while a log beside a new database would be wrong.
-        for part in ["-wal", "-shm", ""] {
-            move_if_there(
-                &directory.join(format!("{DATABASE}{part}")),
-                &directory.join(format!("{name}{part}")),
-            )?;
-        }
-        move_if_there(
-            &directory.join(ATTACHMENTS),
-            &directory.join(format!("{ATTACHMENTS}.{suffix}")),
-        )?;
-        sync_directory(directory)?;
-        return Ok(name);
-    }
-    Err(CacheError::Io(io::Error::from(
-        io::ErrorKind::AlreadyExists,
-    )))
+/// Opens a database file as it is.
+pub(crate) fn open_file(
+    path: &Path,
+    flags: OpenFlags,
+    options: &Options,
+) -> Result<Connection, CacheError> {
+    let connection = match &options.vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs.as_str())?,
+        None => Connection::open_with_flags(path, flags)?,
+    };
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
 }
 
-fn move_if_there(from: &Path, to: &Path) -> Result<(), CacheError> {
-    match fs::rename(from, to) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-        Ok(()) | Err(_) => Ok(()),
-    }
+/// The log file of the database.
+pub(crate) fn wal_path(directory: &Path) -> PathBuf {
+    directory.join(format!("{DATABASE}-wal"))
 }
 
 /// Makes names in a directory durable: a new or renamed file is lost without it.
@@ -218,12 +272,48 @@ pub(crate) fn sync_directory(path: &Path) -> Result<(), CacheError> {
     Ok(())
 }
 
+/// Writes a small file durably under its name, wholly or not at all.
+pub(crate) fn write_small(path: &Path, content: &[u8]) -> Result<(), CacheError> {
+    use std::io::Write;
+    let temporary = path.with_extension("part");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    if let Some(directory) = path.parent() {
+        sync_directory(directory)?;
+    }
+    Ok(())
+}
+
 /// Refuses an empty or overlong short text.
 pub(crate) fn bounded_text(text: &str, what: &'static str) -> Result<(), CacheError> {
-    if text.is_empty() || text.len() > TEXT_BYTES_MAX {
+    if text.is_empty() {
+        return Err(CacheError::OutOfRange { what });
+    }
+    bounded_or_empty_text(text, what)
+}
+
+/// Refuses an overlong short text.
+pub(crate) fn bounded_or_empty_text(text: &str, what: &'static str) -> Result<(), CacheError> {
+    if text.len() > TEXT_BYTES_MAX {
         return Err(CacheError::OutOfRange { what });
     }
     Ok(())
+}
+
+/// The first bytes of a text, cut between characters.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// A stored time; a value out of range means that the file was changed from outside.
@@ -231,10 +321,23 @@ pub(crate) fn timestamp(millisecond: i64) -> Result<Timestamp, CacheError> {
     Timestamp::from_millisecond(millisecond).map_err(|_| CacheError::Inconsistent { what: "time" })
 }
 
+/// A stored count.
+pub(crate) fn count_of(value: i64) -> Result<u64, CacheError> {
+    u64::try_from(value).map_err(|_| CacheError::Inconsistent { what: "count" })
+}
+
+/// A count to be stored.
+pub(crate) fn stored_count(value: u64, what: &'static str) -> Result<i64, CacheError> {
+    i64::try_from(value).map_err(|_| CacheError::OutOfRange { what })
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
     use std::io::{Seek, SeekFrom, Write};
 
+    use rusqlite::trace::{TraceEvent, TraceEventCodes};
     use tempfile::TempDir;
     use uuid::Uuid;
 
@@ -250,16 +353,42 @@ pub(crate) mod tests {
     impl Scratch {
         pub(crate) fn reopen(self) -> Self {
             let Self { cache, directory } = self;
+            let options = cache.directory.options.clone();
             drop(cache);
-            let (cache, _) = Cache::open(directory.path(), at(0)).unwrap();
+            let (cache, _) = Cache::open_with(directory.path(), &options, at(0)).unwrap();
             Self { cache, directory }
         }
     }
 
     pub(crate) fn scratch() -> Scratch {
+        scratch_with(&Options::default())
+    }
+
+    pub(crate) fn scratch_with(options: &Options) -> Scratch {
         let directory = tempfile::tempdir().unwrap();
-        let (cache, _) = Cache::open(directory.path(), at(0)).unwrap();
+        let (cache, _) = Cache::open_with(directory.path(), options, at(0)).unwrap();
         Scratch { cache, directory }
+    }
+
+    thread_local! {
+        /// Every statement this thread has run on a cache, as it was prepared.
+        pub(crate) static STATEMENTS: RefCell<BTreeSet<String>> =
+            const { RefCell::new(BTreeSet::new()) };
+    }
+
+    /// Records what a connection runs.
+    pub(crate) fn recorded(mut connection: Connection) -> Connection {
+        let record = |event: TraceEvent<'_>| {
+            if let TraceEvent::Stmt(_, sql) = event {
+                STATEMENTS.with_borrow_mut(|statements| {
+                    statements.insert(sql.split_whitespace().collect::<Vec<_>>().join(" "));
+                });
+            }
+        };
+        connection
+            .trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(record))
+            .unwrap();
+        connection
     }
 
     /// A moment so many seconds after a fixed one.
@@ -278,6 +407,9 @@ pub(crate) mod tests {
             subject: [number; 32],
             payload: format!("{{\"n\":{number}}}").into_bytes(),
             payload_suite: "plain".to_owned(),
+            key_id: String::new(),
+            upstream: String::new(),
+            can_wait: false,
             attachments: Vec::new(),
         }
     }
@@ -400,6 +532,10 @@ pub(crate) mod tests {
         let Scratch { cache, directory } = scratch;
         drop(cache);
         let (_cache, opening) = Cache::open(directory.path(), at(0)).unwrap();
-        assert_eq!(opening, Opening::default());
+        let expected = Opening {
+            is_checked_whole: true,
+            ..Opening::default()
+        };
+        assert_eq!(opening, expected);
     }
 }

@@ -172,4 +172,38 @@ mod tests {
         assert_eq!(scratch.cache.list(10).unwrap(), before);
         assert_eq!(before[0].id, id);
     }
+
+    /// E3: nor does it bring back what was finished here, or hide it.
+    #[test]
+    fn e3_down_sync_never_touches_a_case_that_was_finished_here() {
+        let mut scratch = scratch();
+        let settled = enqueue_sample(&mut scratch.cache, 1);
+        let closed = enqueue_sample(&mut scratch.cache, 2);
+        let receipt = crate::Receipt {
+            reference: "R1".to_owned(),
+            outcome: "completed".to_owned(),
+            message: "办结".to_owned(),
+            valid_until: None,
+            raw: "{}".to_owned(),
+        };
+        let cache = &mut scratch.cache;
+        cache.settle(settled, &receipt, at(1)).unwrap();
+        cache.park(closed, "staff-7", "x", "", at(1)).unwrap();
+        cache.close(closed, "staff-7", "on paper", at(2)).unwrap();
+        let before = (
+            cache.recent(10).unwrap(),
+            cache.case("T1-20261122-0001").unwrap(),
+        );
+        // The platform speaks of an older state and withdraws the item altogether.
+        let mut older = catalogue("\"old\"", &["old-age-allowance"]);
+        older.items[0].is_suspended = true;
+        cache.swap_catalogue(&older).unwrap();
+        cache.swap_catalogue(&catalogue("\"none\"", &[])).unwrap();
+        let after = (
+            cache.recent(10).unwrap(),
+            cache.case("T1-20261122-0001").unwrap(),
+        );
+        assert_eq!(after, before);
+        assert_eq!(after.1.unwrap().receipt, Some(receipt));
+    }
 }

@@ -7,6 +7,9 @@ use rusqlite::{TransactionBehavior, params};
 use crate::CacheError;
 use crate::cache::{Cache, bounded_text};
 
+/// Setting under which a salvage keeps the number that every day's numbers must exceed.
+pub(crate) const FLOOR: &str = "case-number-floor";
+
 /// What is counted for the yearly target of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UsageKind {
@@ -49,7 +52,8 @@ pub struct Usage {
 }
 
 impl Cache {
-    /// The next case number of a terminal on a day, from 1; durable when it returns.
+    /// The next case number of a terminal on a day, from 1; durable when it returns. After a
+    /// salvage every day goes on far above all numbers that may have been given out.
     ///
     /// # Errors
     /// `OutOfRange` for an empty or overlong terminal name or after four billion numbers in a
@@ -61,8 +65,13 @@ impl Cache {
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let value: i64 = transaction
             .prepare_cached(
-                "INSERT INTO case_counter (terminal, day, value) VALUES (?1, ?2, 1)
-                 ON CONFLICT (terminal, day) DO UPDATE SET value = value + 1
+                "WITH floor (value) AS (
+                     SELECT coalesce((SELECT CAST(value AS INTEGER) FROM setting
+                                      WHERE key = 'case-number-floor'), 0))
+                 INSERT INTO case_counter (terminal, day, value)
+                     SELECT ?1, ?2, floor.value + 1 FROM floor WHERE true
+                 ON CONFLICT (terminal, day) DO UPDATE SET
+                     value = max(value + 1, excluded.value)
                  RETURNING value",
             )?
             .query_row(params![terminal, date.to_string()], |row| row.get(0))?;

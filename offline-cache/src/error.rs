@@ -17,6 +17,14 @@ pub enum CacheError {
     /// The disk has no room for new work; nothing was stored.
     #[error("the disk is full")]
     DiskFull,
+    /// New work would take the room that settling what is queued needs; nothing was stored.
+    #[error("no room for new work: {needed_bytes} bytes needed, {left_bytes} left")]
+    NoRoom {
+        /// What the new work takes on disk, at most.
+        needed_bytes: u64,
+        /// What the quota leaves for new work.
+        left_bytes: u64,
+    },
     /// A newer program wrote the database; this one must not touch it.
     #[error("the database has schema {found}, this program knows up to {known}")]
     NewerSchema {
@@ -69,6 +77,12 @@ pub enum CacheError {
         /// The print.
         id: Uuid,
     },
+    /// No such command, or it is not in the state that the call needs.
+    #[error("command {id} is not known or not finished")]
+    UnknownCommand {
+        /// The id asked for.
+        id: Uuid,
+    },
     /// A print cannot go from one state to the other.
     #[error("a print cannot go from {from} to {to}")]
     IllegalTransition {
@@ -103,6 +117,7 @@ impl CacheError {
         match self {
             Self::InUse => "queue.in-use",
             Self::DiskFull => "queue.disk-full",
+            Self::NoRoom { .. } => "queue.no-room",
             Self::NewerSchema { .. } => "queue.newer-schema",
             Self::ContentDiffers { .. } => "queue.content-differs",
             Self::UnknownTransaction { .. } => "queue.unknown-transaction",
@@ -111,6 +126,7 @@ impl CacheError {
             Self::AttachmentDamaged { .. } => "queue.attachment-damaged",
             Self::UnknownPrint { .. } => "queue.unknown-print",
             Self::NoRecord { .. } => "queue.no-record",
+            Self::UnknownCommand { .. } => "command.unknown",
             Self::IllegalTransition { .. } => "queue.illegal-transition",
             Self::OutOfRange { .. } => "queue.out-of-range",
             Self::Inconsistent { .. } => "queue.inconsistent",
@@ -129,6 +145,7 @@ impl CacheError {
             Self::Inconsistent { .. } => true,
             Self::InUse
             | Self::DiskFull
+            | Self::NoRoom { .. }
             | Self::NewerSchema { .. }
             | Self::ContentDiffers { .. }
             | Self::UnknownTransaction { .. }
@@ -137,6 +154,7 @@ impl CacheError {
             | Self::AttachmentDamaged { .. }
             | Self::UnknownPrint { .. }
             | Self::NoRecord { .. }
+            | Self::UnknownCommand { .. }
             | Self::IllegalTransition { .. }
             | Self::OutOfRange { .. }
             | Self::Io(_) => false,

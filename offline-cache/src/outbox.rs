@@ -7,24 +7,26 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::{SignedDuration, Timestamp};
-use ring::digest;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use serde_json::json;
 use uuid::Uuid;
 
-use crate::attachment::{self, QueuedAttachment};
-use crate::cache::{Cache, bounded_text, timestamp};
-use crate::{CacheError, CaseRecord, NewTransaction, QueuedTransaction, Receipt, Sequence, State};
+use crate::audit::{self, NewAudit, PLATFORM, TERMINAL, VISITOR};
+use crate::cache::{Cache, bounded_text, cut, timestamp};
+use crate::line::{self, Line, Ready};
+use crate::{
+    CacheError, CaseRecord, NewTransaction, QueuedTransaction, Receipt, Sequence, State,
+    attachment, content, quota,
+};
 
 /// Longest delay of a retry. Retries wait 15 minutes at most; a `Retry-After` may ask for more.
-const DEFER_MAX: Duration = Duration::from_hours(1);
-/// How long a settled transaction is remembered, without its content.
-const TOMBSTONE: SignedDuration = SignedDuration::from_hours(90 * 24);
-/// A clock further than this past the newest record is not believed when forgetting.
-const CLOCK_LEAP: SignedDuration = SignedDuration::from_hours(180 * 24);
-/// Most rows one call promotes or forgets; what is left is done by the next call.
-const ROWS_MAX: i64 = 10_000;
+pub(crate) const DEFER_MAX: Duration = Duration::from_hours(1);
+/// Most keys told at once; a key lives for months.
+const KEYS_MAX: usize = 1_000;
+/// Longest words on a failure that are kept for staff, in bytes.
+const DETAIL_BYTES_MAX: usize = 512;
 /// Room of one batch of the platform contract (256 KiB) less its own frame.
 const BATCH_BYTES_MAX: usize = 240 * 1024;
 /// What a transaction and an attachment cost in a batch beside the payload, at most; counted from
@@ -32,12 +34,12 @@ const BATCH_BYTES_MAX: usize = 240 * 1024;
 const TRANSACTION_BYTES: usize = 640;
 const ATTACHMENT_BYTES: usize = 384;
 
-/// What is ready to go, in order; the partial index makes it flat in everything that is not.
-const READY: &str = "SELECT sequence, id, kind, item, item_version, case_number, enqueued_at,
-        attempts, payload, payload_suite, subject, content_digest
-    FROM outbox INDEXED BY outbox_ready
-    WHERE state = 1 AND is_blocked = 0 AND next_at = 0
-    ORDER BY sequence LIMIT ?1";
+/// Columns of [`QueuedTransaction`] and the digest of its content, in the order [`read_queued`]
+/// takes them.
+pub(crate) const QUEUED: &str = "SELECT sequence, id, kind, item, item_version, case_number,
+        enqueued_at, attempts, payload, payload_suite, subject, upstream, can_wait, key_id,
+        content_digest
+    FROM outbox";
 
 /// Whether settling changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +74,12 @@ pub struct QueueRow {
     pub item: String,
     /// The number on the slip.
     pub case_number: String,
+    /// The upstream it is for; empty for the platform itself.
+    pub upstream: String,
     /// Where it stands.
     pub state: State,
+    /// Whether it may be left for the off-hours.
+    pub can_wait: bool,
     /// Whether an earlier transaction of the same person has to go first.
     pub is_blocked: bool,
     /// Failed attempts.
@@ -84,12 +90,16 @@ pub struct QueueRow {
     pub next_at: Option<Timestamp>,
     /// Problem code of the last failure.
     pub last_code: Option<String>,
+    /// The platform's words on the last failure, at most 512 bytes; for staff, never for a log.
+    pub last_detail: Option<String>,
     /// Who parked or closed it.
     pub ended_by: Option<String>,
     /// Why it was parked or closed.
     pub ended_reason: Option<String>,
     /// The platform's reference, once it has answered.
     pub receipt_reference: Option<String>,
+    /// When it was written into a carry-out bundle last.
+    pub carried_at: Option<Timestamp>,
 }
 
 impl Cache {
@@ -98,23 +108,28 @@ impl Cache {
     ///
     /// # Errors
     /// `ContentDiffers` when the id was used for something else; `OutOfRange` when it could not
-    /// be sent; `DiskFull` (tell the villager that nothing was submitted); `Io`, `Store`.
+    /// be sent; `NoRoom` and `DiskFull` (tell the villager that nothing was submitted); `Io`,
+    /// `Store`.
     pub fn enqueue(
         &mut self,
         transaction: &NewTransaction,
         now: Timestamp,
     ) -> Result<Sequence, CacheError> {
         transaction.validate()?;
-        let content = content_of_new(transaction);
-        if let Some(sequence) = enqueued_before(&self.connection, transaction.id, &content)? {
-            return Ok(sequence);
-        }
-        attachment::refuse_used_ids(&self.connection, &transaction.attachments)?;
-        let directory = self.directory.attachments();
-        let ids = transaction.attachments.iter().map(|each| each.id);
-        if let Err(error) = attachment::write_files(&directory, &transaction.attachments) {
-            attachment::remove_files(&directory, ids);
-            return Err(error);
+        let content = content::of_new(transaction);
+        let has_files = !transaction.attachments.is_empty();
+        if has_files {
+            // Files are on disk before the commit that speaks of them, so all refusals come first.
+            if let Some(sequence) = enqueued_before(&self.connection, transaction.id, &content)? {
+                return Ok(sequence);
+            }
+            attachment::refuse_used_ids(&self.connection, &transaction.attachments)?;
+            quota::refuse_without_room(&self.connection, &self.directory, transaction)?;
+            let ids = transaction.attachments.iter().map(|each| each.id);
+            if let Err(error) = attachment::write_files(&self.directory, &transaction.attachments) {
+                attachment::remove_files(&self.directory, ids);
+                return Err(error);
+            }
         }
         let commit = self
             .connection
@@ -123,8 +138,25 @@ impl Cache {
         if let Some(sequence) = enqueued_before(&commit, transaction.id, &content)? {
             return Ok(sequence);
         }
+        if !has_files {
+            quota::refuse_without_room(&commit, &self.directory, transaction)?;
+        }
         let sequence = insert(&commit, transaction, &content, now)?;
         attachment::insert(&commit, sequence, &transaction.attachments)?;
+        let entry = NewAudit {
+            subject: Some(transaction.subject),
+            transaction: Some(transaction.id),
+            ..NewAudit::own(
+                "transaction.enqueued",
+                VISITOR,
+                &json!({
+                    "kind": audit::word(&transaction.kind),
+                    "item": audit::word(&transaction.item),
+                    "attachments": transaction.attachments.len(),
+                }),
+            )
+        };
+        audit::append(&commit, &self.directory.options.terminal, &entry, now)?;
         // A failed commit may still be on disk, so its files stay; if it is not, they are
         // orphans and go at the next start.
         commit.commit()?;
@@ -133,7 +165,7 @@ impl Cache {
 
     /// Claims what is to be sent now, oldest first, at most `limit` and never more than fits one
     /// batch of the contract; what is claimed is in flight until it is settled, deferred,
-    /// released or parked.
+    /// released or parked. What `ready` holds back is not looked at.
     ///
     /// # Errors
     /// `Store` when the database fails, `Inconsistent` when a row cannot be understood.
@@ -141,25 +173,22 @@ impl Cache {
         &mut self,
         now: Timestamp,
         limit: u32,
+        ready: &Ready<'_>,
     ) -> Result<Vec<QueuedTransaction>, CacheError> {
-        promote_deferred(&self.connection, now)?;
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let (due, damaged) = read_ready(&transaction, limit)?;
+        line::promote_deferred(&transaction, now, ready)?;
+        let (due, damaged) = read_ready(&transaction, limit, ready)?;
         for claimed in &due {
             transaction
                 .prepare_cached("UPDATE outbox SET state = 2 WHERE sequence = ?1")?
                 .execute([claimed.sequence.0])?;
         }
         // What was altered on disk must not be sent, nor stop the others: a person looks at it.
-        for sequence in damaged {
-            transaction.execute(
-                "UPDATE outbox SET state = 4, last_code = 'queue.inconsistent', ended_at = ?2,
-                     ended_by = 'terminal', ended_reason = 'queue.inconsistent'
-                 WHERE sequence = ?1",
-                params![sequence, now.as_millisecond()],
-            )?;
+        for altered in damaged {
+            let terminal = &self.directory.options.terminal;
+            set_aside(&transaction, terminal, &altered, now)?;
         }
         transaction.commit()?;
         Ok(due)
@@ -169,27 +198,19 @@ impl Cache {
     ///
     /// # Errors
     /// `Store` when the database fails.
-    pub fn next_due_at(&self, now: Timestamp) -> Result<Option<Timestamp>, CacheError> {
-        let is_ready: bool = self
-            .connection
-            .prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM outbox INDEXED BY outbox_ready
-                     WHERE state = 1 AND is_blocked = 0 AND next_at = 0)
-                 OR EXISTS (SELECT 1 FROM outbox INDEXED BY outbox_uploading
-                     WHERE state = 0 AND is_blocked = 0 AND next_at = 0)",
-            )?
-            .query_row([], |row| row.get(0))?;
+    pub fn next_due_at(
+        &self,
+        now: Timestamp,
+        ready: &Ready<'_>,
+    ) -> Result<Option<Timestamp>, CacheError> {
+        let is_ready = line::has_any(&self.connection, Line::Ready, ready)?
+            || line::has_any(&self.connection, Line::Uploading, ready)?;
         if is_ready {
             return Ok(Some(now));
         }
-        let next: Option<i64> = self
-            .connection
-            .prepare_cached(
-                "SELECT min(next_at) FROM outbox INDEXED BY outbox_deferred
-                 WHERE state <= 1 AND next_at > 0",
-            )?
-            .query_row([], |row| row.get(0))?;
-        let Some(next) = next else { return Ok(None) };
+        let Some(next) = line::next_deferred(&self.connection, ready)? else {
+            return Ok(None);
+        };
         let next = timestamp(next)?;
         // Deferred under a clock that has since gone back: believed no longer.
         let is_believed = next <= now.saturating_add(DEFER_MAX).unwrap_or(Timestamp::MAX);
@@ -207,34 +228,41 @@ impl Cache {
         receipt: &Receipt,
         now: Timestamp,
     ) -> Result<Settled, CacheError> {
-        let transaction = self
+        let settlement = [(id, receipt.clone())];
+        let settled = self.settle_all(&settlement, now)?.pop();
+        settled.unwrap_or(Err(CacheError::UnknownTransaction { id }))
+    }
+
+    /// Settles the results of a whole reply in one commit, each as [`Cache::settle`] does; what
+    /// became of each stands in the same place of the answer. An unknown transaction stops no other.
+    ///
+    /// # Errors
+    /// `DiskFull`, `Store`: nothing was settled.
+    pub fn settle_all(
+        &mut self,
+        settlements: &[(Uuid, Receipt)],
+        now: Timestamp,
+    ) -> Result<Vec<Result<Settled, CacheError>>, CacheError> {
+        let commit = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let found = find(&transaction, id)?;
-        if found.state == State::Acked {
-            return Ok(Settled::Before);
+        let terminal = &self.directory.options.terminal;
+        let mut files = Vec::new();
+        let mut outcomes = Vec::with_capacity(settlements.len());
+        for (id, receipt) in settlements {
+            outcomes.push(match settle_one(&commit, terminal, *id, receipt, now) {
+                Ok(None) => Ok(Settled::Before),
+                Ok(Some(erased)) => {
+                    files.extend(erased);
+                    Ok(Settled::Now)
+                }
+                Err(error @ CacheError::UnknownTransaction { .. }) => Err(error),
+                Err(error) => return Err(error),
+            });
         }
-        let files = attachment::forget(&transaction, found.sequence)?;
-        transaction.execute(
-            "UPDATE outbox SET state = 3, is_open = 0, is_blocked = 0, next_at = 0,
-                 payload = NULL, content_digest = NULL, ended_at = ?2,
-                 receipt_reference = ?3, receipt_outcome = ?4, receipt_message = ?5,
-                 receipt_valid_until = ?6, receipt_raw = ?7
-             WHERE sequence = ?1",
-            params![
-                found.sequence,
-                now.as_millisecond(),
-                receipt.reference,
-                receipt.outcome,
-                receipt.message,
-                receipt.valid_until.map(|date| date.to_string()),
-                receipt.raw,
-            ],
-        )?;
-        unblock_next(&transaction, &found.subject)?;
-        transaction.commit()?;
-        attachment::remove_files(&self.directory.attachments(), files);
-        Ok(Settled::Now)
+        commit.commit()?;
+        attachment::remove_files(&self.directory, files);
+        Ok(outcomes)
     }
 
     /// Puts a transaction back after a failed attempt, not before `until` (one hour ahead at
@@ -278,7 +306,8 @@ impl Cache {
 
     /// Takes a transaction out of the line without losing it: it is dead, keeps its content and
     /// blocks its own subject until it is reinstated or closed. `by` names who decided: an
-    /// operator's id, or `platform` for a refusal.
+    /// operator's id, or `platform` for a refusal. `detail` are the words for staff beside the
+    /// code in `reason`; what is beyond 512 bytes is cut, and they are erased with the content.
     ///
     /// # Errors
     /// `UnknownTransaction`; `WrongState` when it is settled; `OutOfRange`, `DiskFull`, `Store`.
@@ -287,20 +316,33 @@ impl Cache {
         id: Uuid,
         by: &str,
         reason: &str,
+        detail: &str,
         now: Timestamp,
     ) -> Result<(), CacheError> {
         bounded_text(by, "name of who parks")?;
         bounded_text(reason, "reason")?;
+        let words = cut(detail, DETAIL_BYTES_MAX);
+        let terminal = self.terminal();
         self.change(
             id,
             |found| found.is_open,
             |transaction, found| {
-                transaction.execute(
-                    "UPDATE outbox SET state = 4, next_at = 0, last_code = ?4, ended_at = ?2,
-                     ended_by = ?3, ended_reason = ?4
-                 WHERE sequence = ?1",
-                    params![found.sequence, now.as_millisecond(), by, reason],
-                )?;
+                transaction
+                    .prepare_cached(
+                        "UPDATE outbox SET state = 4, next_at = 0, last_code = ?4,
+                             last_detail = ?5, ended_at = ?2, ended_by = ?3, ended_reason = ?4
+                         WHERE sequence = ?1",
+                    )?
+                    .execute(params![
+                        found.sequence,
+                        now.as_millisecond(),
+                        by,
+                        reason,
+                        (!words.is_empty()).then_some(words),
+                    ])?;
+                let detail = json!({ "reason": audit::word(reason) });
+                let entry = NewAudit::of(found, id, "transaction.parked", by, &detail);
+                audit::append(transaction, &terminal, &entry, now)?;
                 Ok(())
             },
         )
@@ -311,8 +353,9 @@ impl Cache {
     /// # Errors
     /// `UnknownTransaction`; `WrongState` when it is not dead or has been closed; `OutOfRange`,
     /// `DiskFull`, `Store`.
-    pub fn reinstate(&mut self, id: Uuid, by: &str) -> Result<(), CacheError> {
+    pub fn reinstate(&mut self, id: Uuid, by: &str, now: Timestamp) -> Result<(), CacheError> {
         bounded_text(by, "name of who reinstates")?;
+        let terminal = self.terminal();
         self.change(id, FoundRow::is_parked, |transaction, found| {
             // Waiting (0) while an attachment is incomplete, else pending (1).
             transaction.execute(
@@ -323,12 +366,15 @@ impl Cache {
                  WHERE sequence = ?1",
                 params![found.sequence, by],
             )?;
+            let entry = NewAudit::of(found, id, "transaction.reinstated", by, &json!({}));
+            audit::append(transaction, &terminal, &entry, now)?;
             Ok(())
         })
     }
 
     /// Ends a dead transaction on a named person's word, after it was dealt with by other means:
-    /// its content is erased and the next one of its subject moves up.
+    /// its content is erased and the next one of its subject moves up. `reason` goes into the
+    /// audit log and must not name a visitor.
     ///
     /// # Errors
     /// `UnknownTransaction`; `WrongState` when it is not dead or was closed before (park it
@@ -342,18 +388,23 @@ impl Cache {
     ) -> Result<(), CacheError> {
         bounded_text(by, "name of who closes")?;
         bounded_text(reason, "reason")?;
+        let terminal = self.terminal();
         let files = self.change(id, FoundRow::is_parked, |transaction, found| {
             let files = attachment::forget(transaction, found.sequence)?;
             transaction.execute(
                 "UPDATE outbox SET is_open = 0, is_blocked = 0, payload = NULL,
-                     content_digest = NULL, ended_at = ?2, ended_by = ?3, ended_reason = ?4
+                     content_digest = NULL, last_detail = NULL, ended_at = ?2, ended_by = ?3,
+                     ended_reason = ?4
                  WHERE sequence = ?1",
                 params![found.sequence, now.as_millisecond(), by, reason],
             )?;
             unblock_next(transaction, &found.subject)?;
+            let detail = json!({ "reason": reason, "erased_attachments": files.len() });
+            let entry = NewAudit::of(found, id, "transaction.closed", by, &detail);
+            audit::append(transaction, &terminal, &entry, now)?;
             Ok(files)
         })?;
-        attachment::remove_files(&self.directory.attachments(), files);
+        attachment::remove_files(&self.directory, files);
         Ok(())
     }
 
@@ -377,30 +428,14 @@ impl Cache {
     /// # Errors
     /// `Store` when the database fails.
     pub fn depth(&self) -> Result<Depth, CacheError> {
-        let count = |sql: &str| -> Result<u64, CacheError> {
-            let count: i64 = self
-                .connection
-                .prepare_cached(sql)?
-                .query_row([], |row| row.get(0))?;
-            u64::try_from(count).map_err(|_| CacheError::Inconsistent { what: "count" })
-        };
-        let oldest: Option<i64> = self
-            .connection
-            .prepare_cached(
-                "SELECT enqueued_at FROM outbox INDEXED BY outbox_unsettled
-                 WHERE state <= 2 ORDER BY sequence LIMIT 1",
-            )?
-            .query_row([], |row| row.get(0))
-            .optional()?;
+        let depths = self.upstream_depths()?;
         Ok(Depth {
-            waiting: count(
-                "SELECT count(*) FROM outbox INDEXED BY outbox_unsettled WHERE state <= 2",
-            )?,
-            dead: count(
-                "SELECT count(*) FROM outbox INDEXED BY outbox_dead
-                 WHERE state = 4 AND is_open = 1",
-            )?,
-            oldest_enqueued_at: oldest.map(timestamp).transpose()?,
+            waiting: depths.iter().map(|depth| depth.waiting).sum(),
+            dead: depths.iter().map(|depth| depth.dead).sum(),
+            oldest_enqueued_at: depths
+                .iter()
+                .filter_map(|depth| depth.oldest_enqueued_at)
+                .min(),
         })
     }
 
@@ -412,6 +447,42 @@ impl Cache {
         self.rows("WHERE is_open = 1 ORDER BY sequence LIMIT ?1", limit)
     }
 
+    /// Dead transactions that nobody has closed, in order, at most `limit` rows: what a person has
+    /// to look at, with the words on why.
+    ///
+    /// # Errors
+    /// `Store` when the database fails, `Inconsistent` when a row cannot be understood.
+    pub fn dead(&self, limit: u32) -> Result<Vec<QueueRow>, CacheError> {
+        self.rows(
+            "WHERE sequence IN (
+                 SELECT sequence FROM outbox INDEXED BY outbox_dead
+                 WHERE state = 4 AND is_open = 1 ORDER BY sequence LIMIT ?1)
+             ORDER BY sequence",
+            limit,
+        )
+    }
+
+    /// Ids of the platform's keys that open rows are sealed to: the platform must keep these.
+    ///
+    /// # Errors
+    /// `Store` when the database fails.
+    pub fn queued_key_ids(&self) -> Result<Vec<String>, CacheError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT key_id FROM outbox INDEXED BY outbox_key
+             WHERE is_open = 1 AND key_id <> '' AND key_id > ?1 ORDER BY key_id LIMIT 1",
+        )?;
+        let mut found: Vec<String> = Vec::new();
+        while found.len() < KEYS_MAX {
+            // Skipping from key to key: a million rows of one key are not looked at.
+            let last = found.last().map_or("", String::as_str);
+            match statement.query_row([last], |row| row.get(0)).optional()? {
+                Some(next) => found.push(next),
+                None => break,
+            }
+        }
+        Ok(found)
+    }
+
     /// The newest transactions, settled or not, newest first, at most `limit` rows.
     ///
     /// # Errors
@@ -420,45 +491,8 @@ impl Cache {
         self.rows("ORDER BY sequence DESC LIMIT ?1", limit)
     }
 
-    /// Forgets settled transactions and finished prints after 90 days; returns how many. Does
-    /// nothing while the clock has run far past the newest record: then the clock is wrong.
-    ///
-    /// # Errors
-    /// `DiskFull`, `Store` when the database fails.
-    pub fn purge(&mut self, now: Timestamp) -> Result<u32, CacheError> {
-        let newest: Option<i64> = self
-            .connection
-            .query_row(
-                "SELECT enqueued_at FROM outbox ORDER BY sequence DESC LIMIT 1",
-                [],
-                |row| row.get(0),
-            )
-            .optional()?;
-        let Some(newest) = newest else { return Ok(0) };
-        if now.duration_since(timestamp(newest)?) > CLOCK_LEAP {
-            return Ok(0);
-        }
-        let before = now
-            .saturating_sub(TOMBSTONE)
-            .unwrap_or(Timestamp::MIN)
-            .as_millisecond();
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let prints = transaction.execute(
-            "DELETE FROM print WHERE id IN (
-                 SELECT id FROM print INDEXED BY print_finished
-                 WHERE state IN ('taken', 'spoiled') AND changed_at < ?1 LIMIT ?2)",
-            [before, ROWS_MAX],
-        )?;
-        let transactions = transaction.execute(
-            "DELETE FROM outbox WHERE sequence IN (
-                 SELECT sequence FROM outbox INDEXED BY outbox_tombstone
-                 WHERE is_open = 0 AND ended_at < ?1 LIMIT ?2)",
-            [before, ROWS_MAX],
-        )?;
-        transaction.commit()?;
-        Ok(u32::try_from(prints + transactions).unwrap_or(u32::MAX))
+    pub(crate) fn terminal(&self) -> String {
+        self.directory.options.terminal.clone()
     }
 
     /// Looks a transaction up, refuses a wrong state, acts and commits.
@@ -486,28 +520,34 @@ impl Cache {
     fn rows(&self, condition: &str, limit: u32) -> Result<Vec<QueueRow>, CacheError> {
         let mut statement = self.connection.prepare_cached(&format!(
             "SELECT sequence, id, kind, item, case_number, state, is_blocked, attempts,
-                 enqueued_at, next_at, last_code, ended_by, ended_reason, receipt_reference
+                 enqueued_at, next_at, last_code, ended_by, ended_reason, receipt_reference,
+                 upstream, can_wait, last_detail, carried_at
              FROM outbox {condition}"
         ))?;
         let mut rows = statement.query([limit])?;
         let mut listed = Vec::new();
         while let Some(row) = rows.next()? {
             let next_at: i64 = row.get(9)?;
+            let carried_at: Option<i64> = row.get(17)?;
             listed.push(QueueRow {
                 sequence: Sequence(row.get(0)?),
                 id: id_of(row, 1)?,
                 kind: row.get(2)?,
                 item: row.get(3)?,
                 case_number: row.get(4)?,
+                upstream: row.get(14)?,
                 state: State::from_number(row.get(5)?)?,
+                can_wait: row.get(15)?,
                 is_blocked: row.get(6)?,
                 attempts: row.get(7)?,
                 enqueued_at: timestamp(row.get(8)?)?,
                 next_at: (next_at > 0).then(|| timestamp(next_at)).transpose()?,
                 last_code: row.get(10)?,
+                last_detail: row.get(16)?,
                 ended_by: row.get(11)?,
                 ended_reason: row.get(12)?,
                 receipt_reference: row.get(13)?,
+                carried_at: carried_at.map(timestamp).transpose()?,
             });
         }
         Ok(listed)
@@ -519,7 +559,7 @@ pub(crate) struct FoundRow {
     pub(crate) sequence: i64,
     pub(crate) state: State,
     is_open: bool,
-    subject: [u8; 32],
+    pub(crate) subject: [u8; 32],
 }
 
 impl FoundRow {
@@ -555,23 +595,6 @@ pub(crate) fn recover_in_flight(connection: &Connection) -> Result<u32, CacheErr
         [],
     )?;
     Ok(u32::try_from(recovered).unwrap_or(u32::MAX))
-}
-
-/// Deferred rows whose time has come are ready again; so are those of an impossible future, left
-/// by a clock that has gone back since.
-pub(crate) fn promote_deferred(connection: &Connection, now: Timestamp) -> Result<(), CacheError> {
-    let latest = now.saturating_add(DEFER_MAX).unwrap_or(Timestamp::MAX);
-    for (condition, limit_time) in [("<= ?1", now), ("> ?1", latest)] {
-        let sql = format!(
-            "UPDATE outbox SET next_at = 0 WHERE sequence IN (
-                 SELECT sequence FROM outbox INDEXED BY outbox_deferred
-                 WHERE state <= 1 AND next_at > 0 AND next_at {condition} LIMIT ?2)"
-        );
-        connection
-            .prepare_cached(&sql)?
-            .execute([limit_time.as_millisecond(), ROWS_MAX])?;
-    }
-    Ok(())
 }
 
 /// A stored time of retry: never 0, which means at once, and never beyond [`DEFER_MAX`].
@@ -611,11 +634,12 @@ fn insert(
     connection
         .prepare_cached(
             "INSERT INTO outbox (id, kind, item, item_version, case_number, subject, state,
-                 is_blocked, enqueued_at, payload_suite, payload, content_digest)
+                 is_blocked, enqueued_at, payload_suite, payload, content_digest, key_id,
+                 upstream, can_wait)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7,
                  EXISTS (SELECT 1 FROM outbox INDEXED BY outbox_line
                          WHERE subject = ?6 AND is_open = 1),
-                 ?8, ?9, ?10, ?11)",
+                 ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
             transaction.id.as_bytes(),
@@ -629,8 +653,62 @@ fn insert(
             transaction.payload_suite,
             transaction.payload,
             content,
+            transaction.key_id,
+            transaction.upstream,
+            transaction.can_wait,
         ])?;
-    Ok(connection.last_insert_rowid())
+    let sequence = connection.last_insert_rowid();
+    if !transaction.can_wait {
+        // What stands behind patient work makes it urgent: it can only leave after it.
+        connection
+            .prepare_cached(
+                "UPDATE outbox INDEXED BY outbox_line SET can_wait = 0
+                 WHERE subject = ?1 AND is_open = 1 AND can_wait = 1",
+            )?
+            .execute([transaction.subject])?;
+    }
+    Ok(sequence)
+}
+
+/// Stores one receipt inside a commit and names the files to remove after it; `None` when a receipt
+/// was there before.
+fn settle_one(
+    commit: &Connection,
+    terminal: &str,
+    id: Uuid,
+    receipt: &Receipt,
+    now: Timestamp,
+) -> Result<Option<Vec<Uuid>>, CacheError> {
+    let found = find(commit, id)?;
+    if found.state == State::Acked {
+        return Ok(None);
+    }
+    let files = attachment::forget(commit, found.sequence)?;
+    commit
+        .prepare_cached(
+            "UPDATE outbox SET state = 3, is_open = 0, is_blocked = 0, next_at = 0,
+                 payload = NULL, content_digest = NULL, last_detail = NULL, ended_at = ?2,
+                 receipt_reference = ?3, receipt_outcome = ?4, receipt_message = ?5,
+                 receipt_valid_until = ?6, receipt_raw = ?7
+             WHERE sequence = ?1",
+        )?
+        .execute(params![
+            found.sequence,
+            now.as_millisecond(),
+            receipt.reference,
+            receipt.outcome,
+            receipt.message,
+            receipt.valid_until.map(|date| date.to_string()),
+            receipt.raw,
+        ])?;
+    unblock_next(commit, &found.subject)?;
+    let detail = json!({
+        "outcome": audit::word(&receipt.outcome),
+        "erased_attachments": files.len(),
+    });
+    let entry = NewAudit::of(&found, id, "transaction.settled", PLATFORM, &detail);
+    audit::append(commit, terminal, &entry, now)?;
+    Ok(Some(files))
 }
 
 /// The first open row of a subject may go.
@@ -645,42 +723,114 @@ fn unblock_next(connection: &Connection, subject: &[u8; 32]) -> Result<(), Cache
     Ok(())
 }
 
-/// Ready rows that fit one batch, and the sequences of rows whose content was altered on disk.
+/// A row whose content was altered on disk.
+pub(crate) struct Altered {
+    sequence: i64,
+    id: Uuid,
+    subject: [u8; 32],
+}
+
+/// Takes an altered row out of the line; a person looks at it.
+pub(crate) fn set_aside(
+    connection: &Connection,
+    terminal: &str,
+    altered: &Altered,
+    now: Timestamp,
+) -> Result<(), CacheError> {
+    connection
+        .prepare_cached(
+            "UPDATE outbox SET state = 4, next_at = 0, last_code = 'queue.inconsistent',
+                 ended_at = ?2, ended_by = 'terminal', ended_reason = 'queue.inconsistent'
+             WHERE sequence = ?1",
+        )?
+        .execute(params![altered.sequence, now.as_millisecond()])?;
+    let entry = NewAudit {
+        subject: Some(altered.subject),
+        transaction: Some(altered.id),
+        ..NewAudit::own(
+            "transaction.parked",
+            TERMINAL,
+            &json!({ "reason": "queue.inconsistent" }),
+        )
+    };
+    audit::append(connection, terminal, &entry, now)?;
+    Ok(())
+}
+
+/// Ready rows that fit one batch, and those whose content was altered on disk.
 fn read_ready(
     connection: &Connection,
     limit: u32,
-) -> Result<(Vec<QueuedTransaction>, Vec<i64>), CacheError> {
-    let mut statement = connection.prepare_cached(READY)?;
-    let mut rows = statement.query([limit])?;
+    ready: &Ready<'_>,
+) -> Result<(Vec<QueuedTransaction>, Vec<Altered>), CacheError> {
+    let mut statement = connection.prepare_cached(&format!("{QUEUED} WHERE sequence = ?1"))?;
     let (mut due, mut damaged, mut bytes) = (Vec::new(), Vec::new(), 0_usize);
-    while let Some(row) = rows.next()? {
-        let sequence: i64 = row.get(0)?;
-        let queued = QueuedTransaction {
-            sequence: Sequence(sequence),
-            id: id_of(row, 1)?,
-            kind: row.get(2)?,
-            item: row.get(3)?,
-            item_version: row.get(4)?,
-            case_number: row.get(5)?,
-            enqueued_at: timestamp(row.get(6)?)?,
-            attempts: row.get(7)?,
-            payload: row.get(8)?,
-            payload_suite: row.get(9)?,
-            attachments: attachment::of_transaction(connection, sequence)?,
+    for sequence in line::sequences(connection, Line::Ready, ready, limit)? {
+        let mut rows = statement.query([sequence])?;
+        let row = rows.next()?.ok_or(CacheError::Inconsistent {
+            what: "index of the outbox",
+        })?;
+        let queued = match read_queued(connection, row)? {
+            Ok(queued) => queued,
+            Err(altered) => {
+                damaged.push(altered);
+                continue;
+            }
         };
-        let content: Option<[u8; 32]> = row.get(11)?;
-        if content != Some(content_of_queued(&queued, &row.get(10)?)) {
-            damaged.push(sequence);
-            continue;
-        }
-        bytes +=
-            queued.payload.len() + TRANSACTION_BYTES + queued.attachments.len() * ATTACHMENT_BYTES;
+        bytes += bytes_in_batch(&queued);
         if bytes > BATCH_BYTES_MAX && !due.is_empty() {
             break;
         }
         due.push(queued);
     }
     Ok((due, damaged))
+}
+
+/// What a transaction takes in a batch: JSON as it is, an envelope as base64.
+fn bytes_in_batch(queued: &QueuedTransaction) -> usize {
+    let payload = if queued.payload_suite == "plain" {
+        queued.payload.len()
+    } else {
+        queued.payload.len().div_ceil(3) * 4
+    };
+    payload
+        + queued.upstream.len()
+        + TRANSACTION_BYTES
+        + queued.attachments.len() * ATTACHMENT_BYTES
+}
+
+/// Reads a row of [`QUEUED`] with its attachments and compares its content.
+pub(crate) fn read_queued(
+    connection: &Connection,
+    row: &Row<'_>,
+) -> Result<Result<QueuedTransaction, Altered>, CacheError> {
+    let sequence: i64 = row.get(0)?;
+    let queued = QueuedTransaction {
+        sequence: Sequence(sequence),
+        id: id_of(row, 1)?,
+        kind: row.get(2)?,
+        item: row.get(3)?,
+        item_version: row.get(4)?,
+        case_number: row.get(5)?,
+        enqueued_at: timestamp(row.get(6)?)?,
+        attempts: row.get(7)?,
+        payload: row.get(8)?,
+        payload_suite: row.get(9)?,
+        subject: row.get(10)?,
+        upstream: row.get(11)?,
+        can_wait: row.get(12)?,
+        key_id: row.get(13)?,
+        attachments: attachment::of_transaction(connection, sequence)?,
+    };
+    let stored: Option<[u8; 32]> = row.get(14)?;
+    if stored == Some(content::of_queued(&queued)) {
+        return Ok(Ok(queued));
+    }
+    Ok(Err(Altered {
+        sequence,
+        id: queued.id,
+        subject: queued.subject,
+    }))
 }
 
 fn read_case(row: &Row<'_>) -> Result<CaseRecord, CacheError> {
@@ -710,77 +860,6 @@ fn read_case(row: &Row<'_>) -> Result<CaseRecord, CacheError> {
         ended_at: ended_at.map(timestamp).transpose()?,
         receipt,
     })
-}
-
-/// Digest over everything that must not change between enqueueing and sending.
-struct Content(digest::Context);
-
-impl Content {
-    fn new() -> Self {
-        Self(digest::Context::new(&digest::SHA256))
-    }
-
-    /// Lengths go in too, so that no two contents run together alike.
-    fn add(mut self, bytes: &[u8]) -> Self {
-        self.0.update(&(bytes.len() as u64).to_be_bytes());
-        self.0.update(bytes);
-        self
-    }
-
-    fn finish(self) -> [u8; 32] {
-        self.0
-            .finish()
-            .as_ref()
-            .try_into()
-            .expect("a SHA-256 digest has 32 bytes")
-    }
-}
-
-fn content_of_new(transaction: &NewTransaction) -> [u8; 32] {
-    let mut content = Content::new()
-        .add(transaction.id.as_bytes())
-        .add(transaction.kind.as_bytes())
-        .add(transaction.item.as_bytes())
-        .add(&transaction.item_version.to_be_bytes())
-        .add(transaction.case_number.as_bytes())
-        .add(&transaction.subject)
-        .add(transaction.payload_suite.as_bytes())
-        .add(&transaction.payload);
-    for attachment in &transaction.attachments {
-        content = content
-            .add(attachment.id.as_bytes())
-            .add(attachment.name.as_bytes())
-            .add(attachment.media_type.as_bytes())
-            .add(&attachment::sha256(&attachment.bytes));
-    }
-    content.finish()
-}
-
-fn content_of_queued(transaction: &QueuedTransaction, subject: &[u8; 32]) -> [u8; 32] {
-    let mut content = Content::new()
-        .add(transaction.id.as_bytes())
-        .add(transaction.kind.as_bytes())
-        .add(transaction.item.as_bytes())
-        .add(&transaction.item_version.to_be_bytes())
-        .add(transaction.case_number.as_bytes())
-        .add(subject)
-        .add(transaction.payload_suite.as_bytes())
-        .add(&transaction.payload);
-    for QueuedAttachment {
-        id,
-        name,
-        media_type,
-        sha256,
-        ..
-    } in &transaction.attachments
-    {
-        content = content
-            .add(id.as_bytes())
-            .add(name.as_bytes())
-            .add(media_type.as_bytes())
-            .add(sha256);
-    }
-    content.finish()
 }
 
 #[cfg(test)]

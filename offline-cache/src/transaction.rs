@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use uuid::Uuid;
 
 use crate::attachment::{NewAttachment, QueuedAttachment};
-use crate::cache::bounded_text;
+use crate::cache::{bounded_or_empty_text, bounded_text};
 use crate::{ATTACHMENT_BYTES_MAX, ATTACHMENTS_MAX, CacheError};
 
 /// Largest payload in bytes. A batch of the platform contract holds 256 KiB, so that any
@@ -86,8 +86,16 @@ pub struct NewTransaction {
     pub subject: [u8; 32],
     /// What is submitted, at most [`PAYLOAD_BYTES_MAX`] bytes.
     pub payload: Vec<u8>,
-    /// How the payload is protected; `plain` is JSON.
+    /// How the payload and the attachments are protected; `plain` is JSON, else they are
+    /// envelopes of that suite.
     pub payload_suite: String,
+    /// The platform's key they are sealed to; empty when they are plain.
+    pub key_id: String,
+    /// The upstream behind the platform it is for; empty for the platform itself.
+    pub upstream: String,
+    /// Whether it may be left for the off-hours; work of the same person enqueued after it makes
+    /// it urgent.
+    pub can_wait: bool,
     /// Pictures and papers, at most [`ATTACHMENTS_MAX`].
     pub attachments: Vec<NewAttachment>,
 }
@@ -99,6 +107,8 @@ impl NewTransaction {
         bounded_text(&self.item, "item")?;
         bounded_text(&self.case_number, "case number")?;
         bounded_text(&self.payload_suite, "payload suite")?;
+        bounded_or_empty_text(&self.key_id, "key id")?;
+        bounded_or_empty_text(&self.upstream, "upstream")?;
         if self.payload.is_empty() || self.payload.len() > PAYLOAD_BYTES_MAX {
             return Err(CacheError::OutOfRange { what: "payload" });
         }
@@ -154,7 +164,15 @@ pub struct QueuedTransaction {
     pub payload: Vec<u8>,
     /// How the payload is protected.
     pub payload_suite: String,
-    /// Its attachments, all uploaded, in the order given.
+    /// The platform's key it is sealed to; empty when it is plain.
+    pub key_id: String,
+    /// The upstream it is for; empty for the platform itself.
+    pub upstream: String,
+    /// Keyed digest of the person.
+    pub subject: [u8; 32],
+    /// Whether it may be left for the off-hours.
+    pub can_wait: bool,
+    /// Its attachments in the order given; all uploaded, unless it is carried out.
     pub attachments: Vec<QueuedAttachment>,
 }
 

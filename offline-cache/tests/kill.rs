@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use jiff::Timestamp;
-use offline_cache::{Cache, NewAttachment, NewTransaction, Receipt, State};
+use offline_cache::{Cache, NewAttachment, NewTransaction, Ready, Receipt, State};
 use uuid::Uuid;
 
 /// Names the directory in which this test binary plays the child.
@@ -50,6 +50,9 @@ fn transaction(round: u64, number: u64) -> NewTransaction {
         subject: [u8::try_from(number % 7).unwrap(); 32],
         payload: format!("{{\"round\":{round},\"number\":{number}}}").into_bytes(),
         payload_suite: "plain".to_owned(),
+        key_id: String::new(),
+        upstream: String::new(),
+        can_wait: false,
         attachments: attachments.into_iter().collect(),
     }
 }
@@ -74,12 +77,12 @@ fn play_child(directory: &Path, round: u64) {
         cache.enqueue(&new, now()).unwrap();
         say("enqueued", new.id);
         if number.is_multiple_of(2) {
-            for attachment in cache.attachments_due(now(), 2).unwrap() {
+            for attachment in cache.attachments_due(now(), 2, &Ready::ALL).unwrap() {
                 cache
                     .attachment_progress(attachment.id, attachment.size, None)
                     .unwrap();
             }
-            for queued in cache.due(now(), 2).unwrap() {
+            for queued in cache.due(now(), 2, &Ready::ALL).unwrap() {
                 cache.settle(queued.id, &receipt, now()).unwrap();
                 say("settled", queued.id);
             }
@@ -182,14 +185,14 @@ fn check_content(directory: &Path, expected: usize) {
     let (mut cache, _) = Cache::open(directory, now()).unwrap();
     let mut seen = BTreeSet::new();
     for _ in 0..=expected {
-        for attachment in cache.attachments_due(now(), 100).unwrap() {
+        for attachment in cache.attachments_due(now(), 100, &Ready::ALL).unwrap() {
             let bytes = cache.attachment_bytes(attachment.id).unwrap();
             assert_eq!(bytes.len() as u64, attachment.size);
             cache
                 .attachment_progress(attachment.id, attachment.size, None)
                 .unwrap();
         }
-        for queued in cache.due(now(), 100).unwrap() {
+        for queued in cache.due(now(), 100, &Ready::ALL).unwrap() {
             let id = queued.id.as_u128();
             let (round, number) = (id >> 64, (id & u128::from(u64::MAX)) - 1);
             let payload = format!("{{\"round\":{round},\"number\":{number}}}");

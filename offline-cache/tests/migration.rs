@@ -6,7 +6,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::civil::date;
-use offline_cache::{Cache, PrintState, State};
+use offline_cache::{Cache, CommandStanding, PrintState, State};
 use uuid::Uuid;
 
 fn now() -> Timestamp {
@@ -43,4 +43,76 @@ fn version_1_opens_with_its_rows() {
     assert_eq!(cache.usage(2026).unwrap()[0].count, 12);
     assert_eq!(cache.setting("volume").unwrap().as_deref(), Some("3"));
     assert_eq!(cache.catalogue().unwrap().unwrap().items.len(), 1);
+}
+
+#[test]
+fn version_1_has_a_line_for_each_upstream_and_an_audit_log_after_the_upgrade() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open_schema(directory.path(), include_str!("schemas/v1.sql"));
+    let depths = cache.upstream_depths().unwrap();
+    assert_eq!(depths.len(), 1);
+    assert_eq!((depths[0].upstream.as_str(), depths[0].waiting), ("", 2));
+    assert_eq!(depths[0].dead, 1);
+    let rows = cache.dead(9).unwrap();
+    assert_eq!((rows[0].upstream.as_str(), rows[0].can_wait), ("", false));
+    assert_eq!((&rows[0].last_detail, rows[0].carried_at), (&None, None));
+    assert_eq!(cache.audit_head().unwrap(), None);
+    assert!(cache.queued_key_ids().unwrap().is_empty());
+}
+
+#[test]
+fn version_2_opens_with_its_rows() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut cache = open_schema(directory.path(), include_str!("schemas/v2.sql"));
+    let rows = cache.list(10).unwrap();
+    assert_eq!(rows.len(), 4);
+    assert_eq!(rows[3].upstream, "civil-affairs");
+    assert!(rows[3].can_wait && rows[3].carried_at.is_some());
+    assert_eq!(rows[2].last_detail.as_deref(), Some("page 2 is missing"));
+    assert_eq!(cache.queued_key_ids().unwrap(), ["0011223344556677"]);
+
+    let entries = cache.audit_entries(0, 9).unwrap();
+    assert_eq!(entries.len(), 2);
+    assert_eq!(entries[0].0.actor, "visitor");
+    assert_eq!(cache.latest_checkpoint().unwrap().unwrap().sequence, 1);
+    let diary = cache.diary(date(2026, 6, 1)).unwrap();
+    assert_eq!(
+        (diary[0].device.as_str(), diary[0].count),
+        ("slip-printer", 9)
+    );
+    let id = Uuid::from_u128(7);
+    assert_eq!(cache.commands_unreported(9).unwrap()[0].0, id);
+    assert!(matches!(
+        cache.command_begin(id, "lock", now()).unwrap(),
+        CommandStanding::Finished { .. }
+    ));
+    assert_eq!(cache.desired_state().unwrap().unwrap().version, 12);
+    assert_eq!(cache.next_number("T1", date(2026, 6, 1)).unwrap(), 5);
+}
+
+/// The kept file says what the version really made.
+#[test]
+fn the_kept_schema_of_version_2_is_the_one_that_the_upgrade_makes() {
+    let [kept, made] = [
+        include_str!("schemas/v2.sql").to_owned(),
+        [
+            include_str!("../sql/001_initial.sql"),
+            include_str!("../sql/002_audit_upstreams_carry_out.sql"),
+        ]
+        .concat(),
+    ]
+    .map(|sql| {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        connection.execute_batch(&sql).unwrap();
+        let mut statement = connection
+            .prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")
+            .unwrap();
+        let rows = statement
+            .query_map([], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?))
+            })
+            .unwrap();
+        rows.map(Result::unwrap).collect::<Vec<_>>()
+    });
+    assert_eq!(kept, made);
 }
