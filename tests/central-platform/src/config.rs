@@ -1,8 +1,10 @@
 //! What an operator of the reference platform may choose; every default is synthetic.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use kiosk_sealing::Suite;
 use serde::Deserialize;
 
 /// Settings of a platform, also as `platform.toml`-shaped JSON for the program.
@@ -19,6 +21,59 @@ pub struct Config {
     pub items: BTreeMap<String, u32>,
     /// Directories of fonts for certificates; empty for the usual ones of the system.
     pub font_dirs: Vec<PathBuf>,
+    /// Suite of the keys that terminals seal to. Changing it makes a key of the other suite.
+    pub suite: Suite,
+    /// Which requests must be signed.
+    pub signatures: Signatures,
+    /// Whose keys are believed.
+    pub enroll: Enroll,
+    /// Certificates to serve with; none for plain HTTP.
+    pub tls: Option<Tls>,
+    /// Server to keep everything on, such as `postgres://platform@host/platform`; none for a
+    /// `SQLite` file in the directory.
+    pub database: Option<String>,
+    /// What an administrator's tool says to hand over bundles; none refuses all of them.
+    pub import_token: Option<String>,
+    /// More addresses to listen on, such as `[::1]:8480`.
+    pub also_listen: Vec<SocketAddr>,
+}
+
+/// Which requests must be signed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signatures {
+    /// All of them.
+    Required,
+    /// Those that are signed must be signed well.
+    #[default]
+    IfPresent,
+    /// Nobody looks.
+    Off,
+}
+
+/// Whose keys are believed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Enroll {
+    /// The first key that signs for a terminal, sent along as `Kiosk-Key`.
+    #[default]
+    FirstUse,
+    /// Only keys that an operator registered.
+    Registered,
+}
+
+/// Certificates of the platform, in PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Its own certificate, with those between it and the authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Authority of the terminals' certificates. When it is named, a client without a
+    /// certificate of it is refused.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
 }
 
 /// Why a configuration file was refused.
@@ -47,6 +102,13 @@ impl Default for Config {
                 ("pension-qualification".to_owned(), 1),
             ]),
             font_dirs: Vec::new(),
+            suite: Suite::Intl,
+            signatures: Signatures::default(),
+            enroll: Enroll::default(),
+            tls: None,
+            database: None,
+            import_token: None,
+            also_listen: Vec::new(),
         }
     }
 }
@@ -70,6 +132,20 @@ mod tests {
         let config: Config = serde_json::from_str(r#"{"witnesses": ["1"]}"#).unwrap();
         assert_eq!(config.witnesses, ["1"]);
         assert_eq!(config.items, Config::default().items);
+    }
+
+    #[test]
+    fn the_words_of_the_contract_are_understood() {
+        let config: Config = serde_json::from_str(
+            r#"{"suite": "gm", "signatures": "if-present", "enroll": "registered",
+                "tls": {"certificate": "a", "key": "b"}, "also_listen": ["[::1]:1"]}"#,
+        )
+        .unwrap();
+        assert_eq!(config.suite, Suite::Gm);
+        assert_eq!(config.signatures, Signatures::IfPresent);
+        assert_eq!(config.enroll, Enroll::Registered);
+        assert!(config.tls.unwrap().client_ca.is_none());
+        assert!(config.also_listen[0].is_ipv6());
     }
 
     #[test]

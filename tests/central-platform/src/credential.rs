@@ -2,18 +2,20 @@
 //! they state is synthetic and follows from the request alone, so that the same request gives the
 //! same statement.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
-use kiosk_documents::{Template, Typesetter, qr_svg};
+use kiosk_documents::{DocumentError, Template, Typesetter, qr_svg};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use axum::http::StatusCode;
 
-use crate::contract::bounded;
+use crate::limits::{Limit, NUMBER, bounded, within};
 use crate::problem::Problem;
 use crate::seal::{ISSUER, Seal, SealKey, hex, sha256};
 
@@ -23,6 +25,12 @@ const ITEM: &str = "insurance-certificate";
 const TITLE: &str = "社会保险参保证明";
 /// Longest period a certificate covers, in months: thirty years.
 const MONTHS_MAX: i64 = 360;
+/// Most parameters, and what each may be.
+const PARAMETERS_MAX: usize = 32;
+const PARAMETER: Limit = Limit::Text {
+    least: 0,
+    most: 256,
+};
 /// Period when the request names none that is understood.
 const MONTHS_DEFAULT: i64 = 24;
 /// Kinds of insurance, and how many months later than the first each began.
@@ -40,7 +48,7 @@ pub(crate) struct CredentialRequest {
     number: String,
     name: String,
     #[serde(default)]
-    parameters: Value,
+    parameters: BTreeMap<String, String>,
     purpose: String,
 }
 
@@ -69,21 +77,22 @@ pub(crate) fn issue(
         purpose,
         ..
     } = request;
-    bounded(&[("number", number), ("name", name), ("purpose", purpose)])?;
+    within(&[
+        ("item", item, Limit::Word),
+        ("number", number, NUMBER),
+        ("name", name, NUMBER),
+        ("purpose", purpose, NUMBER),
+    ])?;
+    bounded("parameters", request.parameters.len() <= PARAMETERS_MAX)?;
+    for value in request.parameters.values() {
+        within(&[("parameters", value, PARAMETER)])?;
+    }
     if item != ITEM {
         return Err(Problem::not_found(
             "credential.unknown-item",
             "no certificate is issued for this item",
         ));
     }
-    let failed = |error: kiosk_documents::DocumentError| {
-        tracing::error!(code = error.code(), "a certificate could not be typeset");
-        Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "credential.typesetting",
-            "the certificate could not be typeset",
-        )
-    };
     let today = now.to_zoned(TimeZone::fixed(jiff::tz::offset(8))).date();
     let document_number = document_number(request, today);
     let link = format!("https://verify.example/c/{document_number}");
@@ -91,10 +100,12 @@ pub(crate) fn issue(
     let template = Template {
         source: TEMPLATE,
         data: &data,
-        files: &[("qr.svg", qr_svg(&link).map_err(failed)?)],
+        files: &[("qr.svg", qr_svg(&link).map_err(|error| failed(&error))?)],
     };
-    let document = typesetter.compile(&template).map_err(failed)?;
-    let pdf = document.pdf().map_err(failed)?;
+    let document = typesetter
+        .compile(&template)
+        .map_err(|error| failed(&error))?;
+    let pdf = document.pdf().map_err(|error| failed(&error))?;
     let pages = document.page_count();
     // The typesetter remembers pieces of what it set; nobody's certificate may stay there.
     typesetter.forget();
@@ -108,9 +119,19 @@ pub(crate) fn issue(
     })
 }
 
+/// What a typesetter that failed means for a request.
+pub(crate) fn failed(error: &DocumentError) -> Problem {
+    tracing::error!(code = error.code(), "a certificate could not be typeset");
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "credential.typesetting",
+        "the certificate could not be typeset",
+    )
+}
+
 fn document_number(request: &CredentialRequest, today: Date) -> String {
     let seed = format!(
-        "{}\n{}\n{}\n{}",
+        "{}\n{}\n{:?}\n{}",
         request.number, request.item, request.parameters, request.purpose
     );
     let digest = hex(&sha256(seed.as_bytes())).to_uppercase();
@@ -118,18 +139,15 @@ fn document_number(request: &CredentialRequest, today: Date) -> String {
 }
 
 /// The months asked for: a count in `parameters.period`, bare or with a word around it.
-fn months(parameters: &Value) -> i64 {
-    let period = match &parameters["period"] {
-        Value::String(text) => text
-            .chars()
+fn months(parameters: &BTreeMap<String, String>) -> i64 {
+    let period = parameters.get("period").and_then(|text| {
+        text.chars()
             .filter(char::is_ascii_digit)
             .take(4)
             .collect::<String>()
             .parse()
-            .ok(),
-        Value::Number(number) => number.as_i64(),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-    };
+            .ok()
+    });
     period
         .filter(|months| (1..=MONTHS_MAX).contains(months))
         .unwrap_or(MONTHS_DEFAULT)
@@ -182,12 +200,12 @@ mod tests {
 
     use super::*;
 
-    fn request(period: &Value) -> CredentialRequest {
+    fn request(period: &str) -> CredentialRequest {
         CredentialRequest {
             item: ITEM.to_owned(),
             number: "440100199001011237".to_owned(),
             name: "测试甲".to_owned(),
-            parameters: json!({"period": period}),
+            parameters: BTreeMap::from([("period".to_owned(), period.to_owned())]),
             purpose: "子女入学".to_owned(),
         }
     }
@@ -195,21 +213,22 @@ mod tests {
     #[test]
     fn a_period_is_understood_or_replaced_by_two_years() {
         for (period, expected) in [
-            (json!(12), 12),
-            (json!("36"), 36),
-            (json!("months-6"), 6),
-            (json!("all"), MONTHS_DEFAULT),
-            (json!(100_000), MONTHS_DEFAULT),
-            (json!(-1), MONTHS_DEFAULT),
-            (json!(null), MONTHS_DEFAULT),
+            ("12", 12),
+            ("36", 36),
+            ("months-6", 6),
+            ("all", MONTHS_DEFAULT),
+            ("100000", MONTHS_DEFAULT),
+            ("0", MONTHS_DEFAULT),
+            ("", MONTHS_DEFAULT),
         ] {
-            assert_eq!(months(&json!({"period": period})), expected);
+            assert_eq!(months(&request(period).parameters), expected, "{period}");
         }
+        assert_eq!(months(&BTreeMap::new()), MONTHS_DEFAULT);
     }
 
     #[test]
     fn a_statement_ends_with_the_month_before_and_counts_its_months() {
-        let statement = statement(&request(&json!(12)), "SB1", date(2026, 3, 31));
+        let statement = statement(&request("12"), "SB1", date(2026, 3, 31));
         let first = &statement["rows"][0];
         assert_eq!(first["first"], "2025年03月");
         assert_eq!(first["last"], "2026年02月");
@@ -220,9 +239,9 @@ mod tests {
     #[test]
     fn the_same_request_on_a_day_has_the_same_number_and_another_has_another() {
         let day = date(2026, 3, 31);
-        let number = document_number(&request(&json!(12)), day);
-        assert_eq!(number, document_number(&request(&json!(12)), day));
-        assert_ne!(number, document_number(&request(&json!(24)), day));
+        let number = document_number(&request("12"), day);
+        assert_eq!(number, document_number(&request("12"), day));
+        assert_ne!(number, document_number(&request("24"), day));
         assert_eq!(number.len(), 20);
     }
 }

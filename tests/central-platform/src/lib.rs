@@ -1,26 +1,40 @@
-//! The reference central platform: the platform contract over HTTP on `SQLite`, and nothing beyond
-//! the contract. The default of demo and tests, and what an integrator reads to connect a real one.
+//! The reference central platform: the platform contract over HTTP, and nothing beyond the
+//! contract. The default of demo and tests, and what an integrator reads to connect a real one.
+//! It keeps everything in `SQLite`, or on a `PostgreSQL` server that several of it share.
 //!
-//! What it promises: a transaction takes effect once, however often it arrives; a repeated one
-//! gets the same receipt; nothing is answered before it is durable. Its network can be cut and
-//! its answers be spoiled by switches, so that a terminal can be tried against every misery.
+//! What it promises: a transaction takes effect once, however often and by whichever road it
+//! arrives; a repeated one gets the same receipt; nothing is answered before it is durable. Its
+//! network can be cut and its answers be spoiled by switches, so that a terminal can be tried
+//! against every misery.
 
 mod admin;
+mod carried;
 mod clock;
 mod config;
 mod contract;
 mod credential;
+mod database;
+mod fleet;
+mod inflate;
+mod limits;
+mod messages;
 mod network;
 mod platform;
 mod problem;
 mod router;
 mod seal;
+mod services;
+mod show;
+mod signature;
 mod store;
 mod switches;
+pub mod tls;
 mod uploads;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, Enroll, Signatures, Tls};
+pub use contract::{Contract, Placement};
+pub use database::DatabaseError;
 pub use platform::{Platform, PlatformError};
 pub use seal::verify_seal;
-pub use store::{Accepted, StoreError};
+pub use store::{Accepted, Content, StoreError};
 pub use switches::{FaceAnswer, Fault};

@@ -1,22 +1,28 @@
-//! The line to the platform: a listening socket whose connections can be cut one by one (an
-//! answer that never arrives) or all at once (the network is down). While it is down the port
-//! stays reserved by a socket that does not listen, so that a connection is refused at once.
+//! The line to the platform: listening sockets whose connections can be cut one by one (an
+//! answer that never arrives, or half of one) or all at once (the network is down). While it is
+//! down the port stays reserved by a socket that does not listen, so that a connection is refused
+//! at once. With certificates, every connection begins with a handshake that has a deadline.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Connections waiting to be accepted; a few terminals at most.
 const BACKLOG: u32 = 64;
@@ -24,10 +30,12 @@ const BACKLOG: u32 = 64;
 const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
 /// Pause after a failed accept, which means that the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Longest handshake; a village's line takes a second.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Threads for the handlers, which block on the database.
 const WORKERS_MAX: usize = 4;
 
-/// The port, kept from others as long as this lives.
+/// A port, kept from others as long as this lives.
 pub(crate) struct Port {
     pub(crate) address: SocketAddr,
     _reservation: TcpSocket,
@@ -51,33 +59,43 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// Listens on the port and serves in a thread of its own.
-    pub(crate) fn start(port: &Port, router: Router) -> io::Result<Self> {
+    /// Listens on the ports and serves in a thread of its own.
+    pub(crate) fn start(
+        ports: &[Port],
+        tls: Option<&Arc<ServerConfig>>,
+        router: &Router,
+    ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(WORKERS_MAX)
             .build()?;
-        let listener = {
+        let mut serving = JoinSet::new();
+        {
             let _entered = runtime.enter();
-            Lines(socket(port.address)?.listen(BACKLOG)?)
-        };
+            for port in ports {
+                let lines = Lines {
+                    listener: socket(port.address)?.listen(BACKLOG)?,
+                    tls: tls.map(|tls| TlsAcceptor::from(Arc::clone(tls))),
+                };
+                let service = router.clone().into_make_service_with_connect_info::<Cut>();
+                serving.spawn(axum::serve(lines, service).into_future());
+            }
+        }
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new()
             .name("platform".to_owned())
             .spawn(move || {
-                let service = router.into_make_service_with_connect_info::<Cut>();
                 runtime.block_on(async {
                     tokio::select! {
-                        outcome = axum::serve(listener, service).into_future() => {
-                            if let Err(error) = outcome {
-                                tracing::error!(%error, "serving ended");
-                            }
+                        Some(ended) = serving.join_next() => {
+                            tracing::error!(?ended, "serving ended");
                         }
                         // An error means that the sender was dropped, which is a stop too.
                         _ = stopped => {}
                     }
                 });
                 // Drops every connection, whatever it was doing.
+                drop(serving);
                 runtime.shutdown_timeout(SHUTDOWN_MAX);
             })?;
         Ok(Self {
@@ -111,7 +129,10 @@ fn socket(address: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 /// Accepts connections that can be cut.
-struct Lines(TcpListener);
+struct Lines {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+}
 
 impl Listener for Lines {
     type Io = Line;
@@ -119,41 +140,63 @@ impl Listener for Lines {
 
     async fn accept(&mut self) -> (Line, SocketAddr) {
         loop {
-            match self.0.accept().await {
+            match self.listener.accept().await {
                 Ok((stream, address)) => {
-                    let line = Line {
-                        stream,
-                        cut: Cut::default(),
+                    // A short answer must not wait for the acknowledgement of the one before.
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "cannot send at once");
+                    }
+                    let stream = match &self.tls {
+                        None => Stream::Plain(stream),
+                        Some(tls) => Stream::Handshake(Box::new(Handshake {
+                            accept: tls.accept(stream),
+                            deadline: Box::pin(sleep(HANDSHAKE_MAX)),
+                        })),
                     };
-                    return (line, address);
+                    let cut = Cut::default();
+                    return (Line { stream, cut }, address);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
-/// Cuts one connection: nothing more is read from it or written to it.
+/// Nothing more is read or written. A connection begins with 0: everything goes through.
+const SEVERED: u8 = 1;
+/// Half of what is written next goes through, then the sending side is closed.
+const HALF: u8 = 2;
+/// The sending side is closed; what is written vanishes.
+const MUTE: u8 = 3;
+
+/// Cuts one connection.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Cut(Arc<AtomicBool>);
+pub(crate) struct Cut(Arc<AtomicU8>);
 
 impl Cut {
+    /// Nothing more is read from it or written to it.
     pub(crate) fn now(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.store(SEVERED, Ordering::SeqCst);
     }
 
-    fn check(&self) -> io::Result<()> {
-        if self.0.load(Ordering::SeqCst) {
-            return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
+    /// Half of the next answer is sent, and the sending side closed; the receiving side stays
+    /// open until the other one ends it.
+    pub(crate) fn half(&self) {
+        self.0.store(HALF, Ordering::SeqCst);
+    }
+
+    fn state(&self) -> io::Result<u8> {
+        match self.0.load(Ordering::SeqCst) {
+            SEVERED => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
+            state => Ok(state),
         }
-        Ok(())
     }
 }
 
@@ -165,8 +208,42 @@ impl Connected<IncomingStream<'_, Lines>> for Cut {
 
 /// A connection that can be cut.
 struct Line {
-    stream: TcpStream,
+    stream: Stream,
     cut: Cut,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Handshake(Box<Handshake>),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A handshake that goes on while the connection waits for its first request.
+struct Handshake {
+    accept: tokio_rustls::Accept<TcpStream>,
+    deadline: Pin<Box<Sleep>>,
+}
+
+/// What both kinds of connection can do.
+trait Bytes: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Bytes for T {}
+
+impl Line {
+    /// The stream to read and write, once the handshake is over.
+    fn poll_stream(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Pin<&mut dyn Bytes>>> {
+        if let Stream::Handshake(handshake) = &mut self.stream {
+            if handshake.deadline.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut)));
+            }
+            let stream = ready!(Pin::new(&mut handshake.accept).poll(context))?;
+            self.stream = Stream::Tls(Box::new(stream));
+        }
+        Poll::Ready(match &mut self.stream {
+            Stream::Plain(stream) => Ok(Pin::new(stream)),
+            Stream::Tls(stream) => Ok(Pin::new(stream.as_mut())),
+            Stream::Handshake(_) => Err(io::Error::from(io::ErrorKind::NotConnected)),
+        })
+    }
 }
 
 impl AsyncRead for Line {
@@ -175,8 +252,8 @@ impl AsyncRead for Line {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.cut.check()?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        self.cut.state()?;
+        ready!(self.poll_stream(context))?.poll_read(context, buffer)
     }
 }
 
@@ -186,16 +263,28 @@ impl AsyncWrite for Line {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.cut.check()?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let state = self.cut.state()?;
+        if state == MUTE {
+            let mut stream = ready!(self.poll_stream(context))?;
+            // Harmless when it is closed already.
+            ready!(stream.as_mut().poll_shutdown(context))?;
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let stream = ready!(self.poll_stream(context))?;
+        if state == HALF {
+            let sent = ready!(stream.poll_write(context, &bytes[..bytes.len().div_ceil(2)]))?;
+            self.cut.0.store(MUTE, Ordering::SeqCst);
+            return Poll::Ready(Ok(sent));
+        }
+        stream.poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.cut.check()?;
-        Pin::new(&mut self.stream).poll_flush(context)
+        self.cut.state()?;
+        ready!(self.poll_stream(context))?.poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        ready!(self.poll_stream(context))?.poll_shutdown(context)
     }
 }

@@ -4,8 +4,10 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::StoreError;
+use crate::contract::to_json;
 
 /// Seconds after which a busy platform may be asked again.
 const RETRY_AFTER_S: u32 = 1;
@@ -18,6 +20,9 @@ pub(crate) struct Problem {
     status: u16,
     detail: String,
     code: String,
+    /// The system behind the platform that does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<String>,
 }
 
 impl Problem {
@@ -28,6 +33,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             code: code.to_owned(),
+            upstream: None,
         }
     }
 
@@ -38,6 +44,75 @@ impl Problem {
     pub(crate) fn not_found(code: &str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, detail)
     }
+
+    pub(crate) fn conflict(code: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    pub(crate) fn unauthorized(code: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, code, detail)
+    }
+
+    /// A system behind the platform does not answer.
+    pub(crate) fn upstream_unavailable(upstream: &str) -> Self {
+        Self {
+            upstream: Some(upstream.to_owned()),
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "upstream.unavailable",
+                "a system behind the platform does not answer",
+            )
+        }
+    }
+
+    pub(crate) fn batch_too_large() -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "batch.too-large",
+            "a batch has 100 transactions and 256 KiB at most",
+        )
+    }
+
+    /// The one who signed the request speaks for another terminal.
+    pub(crate) fn other_terminal() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "signature.other-terminal",
+            "the request is about another terminal than the one that signed it",
+        )
+    }
+
+    /// What the fault `status` says.
+    pub(crate) fn fault(status: u16) -> Self {
+        let status = StatusCode::from_u16(status)
+            .ok()
+            .filter(|status| status.is_client_error() || status.is_server_error())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::new(status, "platform.fault", "a fault is switched on")
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        to_json(self)
+    }
+}
+
+/// Reads a JSON body; the problem names the place, never the value.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "request.json",
+            format!(
+                "not the JSON expected, line {} column {}",
+                error.line(),
+                error.column()
+            ),
+        )
+    })
 }
 
 impl From<StoreError> for Problem {

@@ -1,59 +1,86 @@
-//! Which request goes where, and what every request is bound by: a body limit, a deadline and the
-//! fault that is switched on. Handlers block on the database, so each runs on a worker thread.
+//! Which request goes where, and what every request is bound by: a body limit, a deadline, a
+//! signature and the fault that is switched on. Handlers block on the database, so each runs on a
+//! worker thread.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http_body::Frame;
 use jiff::tz::TimeZone;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::contract::{
-    self, BATCH_BYTES_MAX, BATCH_TRANSACTIONS_MAX, Batch, BatchAnswer, Eligibility, FaceComparison,
-    FaceResult, IdentityAnswer, IdentityCheck, TransactionResult, WitnessAnswer, WitnessQuestion,
-    bounded, person,
+use crate::contract::{Contract, RUBBISH, health};
+use crate::limits::{Limit, within};
+use crate::messages::{
+    BATCH_BYTES_MAX, Eligibility, FaceComparison, FaceResult, IdentityAnswer, IdentityCheck,
+    WitnessAnswer, WitnessQuestion, age_on, birth_date, person,
 };
 use crate::network::Cut;
 use crate::platform::World;
-use crate::problem::Problem;
+use crate::problem::{Problem, parse};
+use crate::signature::{Speaker, identify};
 use crate::switches::Fault;
 use crate::uploads::{PIECE_BYTES_MAX, TUS_VERSION, UploadAnswer};
-use crate::{admin, clock, credential, uploads};
+use crate::{admin, carried, clock, credential, fleet, inflate, services, uploads};
 
 /// Longest time for one request; a certificate takes some tens of milliseconds, a cold start of
-/// the typesetter a second.
-const REQUEST_MAX: Duration = Duration::from_secs(20);
+/// the typesetter a second, a part of a bundle some seconds, and commands may be waited for.
+const REQUEST_MAX: Duration = Duration::from_mins(1);
 /// Longest delay of the fault `slow`.
 const SLOW_MAX: Duration = Duration::from_secs(10);
 /// How long the fault `timeout` keeps a request before its connection is cut.
 const SILENCE: Duration = Duration::from_mins(1);
 /// Largest picture of a face comparison.
 const PICTURE_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// The same in base64, with the rest of the request.
-const FACE_BODY_MAX: usize = PICTURE_BYTES_MAX / 3 * 4 + 8 * 1024;
+/// The same in base64, with the rest of the request: the largest body of a terminal.
+pub(crate) const FACE_BODY_MAX: usize = PICTURE_BYTES_MAX / 3 * 4 + 8 * 1024;
+/// Largest part of a bundle.
+const BUNDLE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest body of counters and of a heartbeat.
+const REPORT_BYTES_MAX: usize = 64 * 1024;
 /// Largest body of every other request.
 const SMALL_BODY_MAX: usize = 16 * 1024;
+/// What the fault `endless-reply` sends at most: no terminal reads that far.
+const ENDLESS_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
 /// State of every handler.
 pub(crate) type Shared = State<Arc<World>>;
+/// Who a request is from.
+pub(crate) type From = Extension<Speaker>;
 
 /// Everything the platform answers.
-pub(crate) fn router(world: Arc<World>) -> Router {
+pub(crate) fn router(world: &Arc<World>) -> Router {
     let contract = Router::new()
-        .route(
-            "/v1/health",
-            get(|| async { axum::Json(json!({"status": "ok"})) }),
-        )
+        .merge(visit())
+        .merge(queue())
+        .merge(fleet::router().layer(DefaultBodyLimit::max(REPORT_BYTES_MAX)))
+        .merge(services::router())
+        .fallback(|| async { Problem::not_found("request.path", "no such resource") })
+        .layer(middleware::from_fn_with_state(Arc::clone(world), identify))
+        .layer(middleware::from_fn_with_state(Arc::clone(world), misbehave));
+    admin::router()
+        .merge(contract)
+        .layer(DefaultBodyLimit::max(SMALL_BODY_MAX))
+        .layer(middleware::from_fn(deadline))
+        .with_state(Arc::clone(world))
+}
+
+/// What a visit asks.
+fn visit() -> Router<Arc<World>> {
+    Router::new()
+        .route("/v1/health", get(|| async { axum::Json(health()) }))
         .route("/v1/identity-checks", post(identity_check))
         .route(
             "/v1/face-comparisons",
@@ -61,6 +88,14 @@ pub(crate) fn router(world: Arc<World>) -> Router {
         )
         .route("/v1/witnesses", post(witness))
         .route("/v1/catalogue", get(catalogue))
+        .route("/v1/credentials", post(credential))
+        .route("/v1/seal-keys", get(seal_keys))
+        .route("/v1/cases/{case_number}", get(case))
+}
+
+/// What the queue of a terminal brings.
+fn queue() -> Router<Arc<World>> {
+    Router::new()
         .route(
             "/v1/batches",
             post(batch).layer(DefaultBodyLimit::max(BATCH_BYTES_MAX)),
@@ -72,50 +107,33 @@ pub(crate) fn router(world: Arc<World>) -> Router {
                 .patch(append_upload)
                 .layer(DefaultBodyLimit::max(PIECE_BYTES_MAX)),
         )
-        .route("/v1/credentials", post(credential))
-        .route("/v1/seal-keys", get(seal_keys))
-        .route("/v1/cases/{case_number}", get(case))
-        .fallback(|| async { Problem::not_found("request.path", "no such resource") })
-        .layer(middleware::from_fn_with_state(
-            Arc::clone(&world),
-            misbehave,
-        ));
-    admin::router()
-        .merge(contract)
-        .layer(DefaultBodyLimit::max(SMALL_BODY_MAX))
-        .layer(middleware::from_fn(deadline))
-        .with_state(world)
+        .route(
+            "/v1/bundles",
+            post(carried::import).layer(DefaultBodyLimit::max(BUNDLE_BYTES_MAX)),
+        )
+}
+
+/// Runs what blocks on a worker thread.
+pub(crate) async fn on_worker<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(act).await.unwrap_or_else(|_| {
+        Err(Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "platform.bug",
+            "the request could not be handled",
+        ))
+    })
 }
 
 /// Runs a blocking handler on a worker thread.
 pub(crate) async fn blocking<T: IntoResponse + Send + 'static>(
     act: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Response {
-    match tokio::task::spawn_blocking(act).await {
-        Ok(Ok(answer)) => answer.into_response(),
-        Ok(Err(problem)) => problem.into_response(),
-        Err(_) => Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "platform.bug",
-            "the request could not be handled",
-        )
-        .into_response(),
+    match on_worker(act).await {
+        Ok(answer) => answer.into_response(),
+        Err(problem) => problem.into_response(),
     }
-}
-
-/// Reads a JSON body; the problem names the place, never the value.
-pub(crate) fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "request.json",
-            format!(
-                "not the JSON expected, line {} column {}",
-                error.line(),
-                error.column()
-            ),
-        )
-    })
 }
 
 async fn deadline(request: Request, next: Next) -> Response {
@@ -153,27 +171,29 @@ fn too_late() -> Response {
 async fn misbehave(
     State(world): Shared,
     ConnectInfo(cut): ConnectInfo<Cut>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    match world.switches().fault {
-        Fault::None => {}
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    let fault = world.next_fault();
+    // The faults of results are the batch's own to commit.
+    request.extensions_mut().insert(fault);
+    match fault {
+        Fault::None
+        | Fault::ReorderedResults
+        | Fault::UnknownIds
+        | Fault::DoubledResults
+        | Fault::TooManyResults
+        | Fault::AcceptTwice => {}
         Fault::Slow { ms } => {
             let delay = Duration::from_millis(u64::from(ms)).min(SLOW_MAX);
             tokio::time::sleep(delay).await;
         }
-        Fault::Status { status } => {
-            let status = StatusCode::from_u16(status)
-                .ok()
-                .filter(|status| status.is_client_error() || status.is_server_error())
-                .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            return Problem::new(status, "platform.fault", "a fault is switched on")
-                .into_response();
+        Fault::Status { status } | Fault::Burst { status, .. } => {
+            return Problem::fault(status).into_response();
         }
-        Fault::Rubbish => {
-            let headers = [(header::CONTENT_TYPE, "application/json")];
-            return (headers, Body::from(&b"\xFF<html>{\"results\": [[[\0"[..])).into_response();
-        }
+        Fault::Rubbish => return (json, Body::from(RUBBISH)).into_response(),
+        Fault::EndlessReply => return (json, Body::new(Endless::default())).into_response(),
         Fault::Timeout => {
             tokio::time::sleep(SILENCE).await;
             cut.now();
@@ -184,10 +204,40 @@ async fn misbehave(
             cut.now();
             return response;
         }
+        Fault::HalfClosed => {
+            let response = next.run(request).await;
+            cut.half();
+            return response;
+        }
     }
     match tokio::time::timeout(REQUEST_MAX, next.run(request)).await {
         Ok(response) => response,
         Err(_) => too_late(),
+    }
+}
+
+/// A list of results that does not end.
+#[derive(Default)]
+struct Endless {
+    sent: u64,
+}
+
+impl HttpBody for Endless {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        const SPACES: &[u8] = &[b' '; 64 * 1024];
+        let bytes: &'static [u8] = match self.sent {
+            0 => b"{\"results\": [",
+            ENDLESS_BYTES_MAX.. => return Poll::Ready(None),
+            _ => SPACES,
+        };
+        self.sent += bytes.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(bytes)))))
     }
 }
 
@@ -198,8 +248,7 @@ async fn identity_check(State(world): Shared, body: Bytes) -> Response {
         let today = clock::now()
             .to_zoned(TimeZone::fixed(jiff::tz::offset(8)))
             .date();
-        let age =
-            contract::birth_date(&check.number).and_then(|birth| contract::age_on(birth, today));
+        let age = birth_date(&check.number).and_then(|birth| age_on(birth, today));
         let is_expired = check
             .valid_until
             .and_then(|text| text.parse::<jiff::civil::Date>().ok())
@@ -262,7 +311,7 @@ async fn witness(State(world): Shared, body: Bytes) -> Response {
         let question: WitnessQuestion = parse(&body)?;
         let WitnessQuestion { number, name, item } = &question;
         person(number, name)?;
-        bounded(&[("item", item)])?;
+        within(&[("item", item, Limit::Word)])?;
         Ok(axum::Json(WitnessAnswer {
             is_authorized: world.config.witnesses.contains(number),
             reference: Uuid::now_v7(),
@@ -287,26 +336,19 @@ async fn catalogue(State(world): Shared, headers: HeaderMap) -> Response {
     .await
 }
 
-async fn batch(State(world): Shared, body: Bytes) -> Response {
+async fn batch(
+    State(world): Shared,
+    Extension(speaker): From,
+    Extension(fault): Extension<Fault>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     blocking(move || {
-        let batch: Batch = parse(&body)?;
-        bounded(&[("terminal", &batch.terminal)])?;
-        if batch.transactions.len() > BATCH_TRANSACTIONS_MAX {
-            return Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "batch.too-large",
-                "a batch has 100 transactions at most",
-            ));
-        }
-        let mut store = world.store();
-        let mut results = Vec::with_capacity(batch.transactions.len());
-        for transaction in &batch.transactions {
-            results.push(TransactionResult {
-                id: transaction.id,
-                verdict: store.accept(&batch.terminal, transaction, clock::now())?,
-            });
-        }
-        Ok(axum::Json(BatchAnswer { results }))
+        let body = inflate::body(&headers, &body)?;
+        let contract = Contract { world };
+        contract
+            .batch(speaker.proven(), &body, clock::now(), fault)
+            .map(axum::Json)
     })
     .await
 }
@@ -321,25 +363,24 @@ async fn tus_options() -> Response {
 }
 
 async fn make_upload(State(world): Shared, headers: HeaderMap) -> Response {
-    blocking(move || uploads::make(&mut world.store(), &headers)).await
+    blocking(move || uploads::answer_place(&mut world.store(), &headers)).await
 }
 
-async fn upload_offset(State(world): Shared, Path(id): Path<Uuid>, headers: HeaderMap) -> Response {
-    blocking(move || uploads::offset(&world.store(), id, &headers)).await
+async fn upload_offset(
+    State(world): Shared,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    blocking(move || uploads::answer_offset(&mut world.store(), &id, &headers)).await
 }
 
 async fn append_upload(
     State(world): Shared,
-    Path(id): Path<Uuid>,
+    Path(id): Path<String>,
     headers: HeaderMap,
     piece: Bytes,
 ) -> Response {
-    blocking(move || {
-        world
-            .uploads
-            .append(&mut world.store(), id, &headers, &piece)
-    })
-    .await
+    blocking(move || uploads::answer_append(&mut world.store(), &id, &headers, &piece)).await
 }
 
 impl IntoResponse for UploadAnswer {
@@ -360,8 +401,10 @@ impl IntoResponse for UploadAnswer {
 async fn credential(State(world): Shared, body: Bytes) -> Response {
     blocking(move || {
         let request = parse(&body)?;
-        credential::issue(&world.typesetter, &world.seal_key, &request, clock::now())
-            .map(axum::Json)
+        let typesetter = world
+            .typesetter()
+            .map_err(|error| credential::failed(&error))?;
+        credential::issue(typesetter, &world.seal_key, &request, clock::now()).map(axum::Json)
     })
     .await
 }
@@ -372,7 +415,7 @@ async fn seal_keys(State(world): Shared) -> Response {
 
 async fn case(State(world): Shared, Path(case_number): Path<String>) -> Response {
     blocking(move || {
-        bounded(&[("case_number", &case_number)])?;
+        within(&[("case_number", &case_number, Limit::Word)])?;
         let case = world.store().case(&case_number)?;
         case.map(axum::Json)
             .ok_or_else(|| Problem::not_found("case.unknown", "no such case number"))

@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -44,9 +44,14 @@ pub(crate) struct PublishedKey {
 }
 
 impl SealKey {
+    /// Where the key of a directory lies.
+    pub(crate) fn path(directory: &Path) -> PathBuf {
+        directory.join(KEY_FILE)
+    }
+
     /// Reads the key of a directory; makes it when there is none.
     pub(crate) fn load_or_make(directory: &Path) -> io::Result<Self> {
-        let path = directory.join(KEY_FILE);
+        let path = Self::path(directory);
         let document = match fs::read(&path) {
             Ok(document) => document,
             Err(error) if error.kind() == io::ErrorKind::NotFound => make(directory, &path)?,

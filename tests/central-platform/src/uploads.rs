@@ -1,28 +1,22 @@
 //! Attachments in pieces after tus 1.0: an upload is made, its offset asked, pieces are appended,
-//! and the whole is checked against its digest. A piece is on disk before its offset is said.
-
-use std::fs::{self, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+//! and the whole is checked against its digest. A piece is durable before its offset is said.
 
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
-use crate::StoreError;
-use crate::contract::bounded;
+use crate::limits;
+use crate::messages::{ATTACHMENT_BYTES_MAX, described};
 use crate::problem::Problem;
-use crate::seal::{hex, sha256};
-use crate::store::{Store, Upload};
+use crate::store::{Appended, NewUpload, Store, Upload};
 
-/// Largest attachment.
-const LENGTH_MAX: u64 = 16 * 1024 * 1024;
 /// Largest piece of one request.
 pub(crate) const PIECE_BYTES_MAX: usize = 1024 * 1024;
 /// Most keys of `Upload-Metadata`.
 const KEYS_MAX: usize = 16;
+/// Longest `Upload-Metadata`.
+const METADATA_BYTES_MAX: usize = 4096;
 /// The version spoken.
 pub(crate) const TUS_VERSION: &str = "1.0.0";
 /// Status of tus for bytes that do not match their digest.
@@ -34,11 +28,6 @@ pub(crate) struct UploadAnswer {
     pub(crate) headers: Vec<(HeaderName, String)>,
 }
 
-/// Where the pieces lie.
-pub(crate) struct Uploads {
-    directory: PathBuf,
-}
-
 /// What `Upload-Metadata` tells.
 struct Metadata {
     id: Uuid,
@@ -47,134 +36,128 @@ struct Metadata {
     sha256: String,
 }
 
-impl Uploads {
-    pub(crate) fn new(directory: PathBuf) -> std::io::Result<Self> {
-        fs::create_dir_all(&directory)?;
-        Ok(Self { directory })
-    }
-
-    /// Appends a piece where the upload stands.
-    pub(crate) fn append(
-        &self,
-        store: &mut Store,
-        id: Uuid,
-        headers: &HeaderMap,
-        piece: &[u8],
-    ) -> Result<UploadAnswer, Problem> {
-        require_version(headers)?;
-        let is_piece = headers
-            .get("content-type")
-            .is_some_and(|value| value == "application/offset+octet-stream");
-        if !is_piece {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "attachment.media-type",
-                "a piece is application/offset+octet-stream",
-            ));
-        }
-        let mut upload = find(store, id)?;
-        if number(headers, "upload-offset")? != upload.received {
-            return Err(Problem::new(
-                StatusCode::CONFLICT,
-                "attachment.offset",
-                "the upload stands at another offset",
-            ));
-        }
-        let received = upload.received + piece.len() as u64;
-        if received > upload.length {
-            return Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "attachment.too-large",
-                "the piece goes beyond the end",
-            ));
-        }
-        self.write(id, upload.received, piece)
-            .map_err(StoreError::from)?;
-        if received == upload.length && !self.is_whole(id, &upload)? {
-            store.set_received(id, 0)?;
-            let status = StatusCode::from_u16(CHECKSUM_MISMATCH).unwrap_or(StatusCode::CONFLICT);
-            return Err(Problem::new(
-                status,
-                "attachment.checksum",
-                "the bytes do not match their digest; start over",
-            ));
-        }
-        store.set_received(id, received)?;
-        upload.received = received;
-        Ok(answer(StatusCode::NO_CONTENT, &upload))
-    }
-
-    fn write(&self, id: Uuid, offset: u64, piece: &[u8]) -> std::io::Result<()> {
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(self.path(id))?;
-        // What a lost answer left behind the offset is written over.
-        file.set_len(offset)?;
-        file.seek(SeekFrom::Start(offset))?;
-        file.write_all(piece)?;
-        file.sync_data()
-    }
-
-    fn is_whole(&self, id: Uuid, upload: &Upload) -> Result<bool, Problem> {
-        let bytes = fs::read(self.path(id)).map_err(StoreError::from)?;
-        Ok(bytes.len() as u64 == upload.length && hex(&sha256(&bytes)) == upload.sha256)
-    }
-
-    fn path(&self, id: Uuid) -> PathBuf {
-        self.directory.join(id.to_string())
-    }
-}
-
 /// Makes an upload, or finds the same one made before.
-pub(crate) fn make(store: &mut Store, headers: &HeaderMap) -> Result<UploadAnswer, Problem> {
-    require_version(headers)?;
-    let length = number(headers, "upload-length")?;
-    if length == 0 || length > LENGTH_MAX {
+pub(crate) fn place(store: &mut Store, wanted: &NewUpload<'_>) -> Result<Upload, Problem> {
+    if wanted.length == 0 || wanted.length > ATTACHMENT_BYTES_MAX {
         return Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "attachment.too-large",
             "the upload is empty or too large",
         ));
     }
-    let metadata = metadata(headers)?;
+    described(wanted.name, wanted.media_type, wanted.length, wanted.sha256)?;
+    let upload = store.make_upload(wanted)?.ok_or_else(unknown)?;
+    if upload.length != wanted.length || upload.sha256 != wanted.sha256 {
+        return Err(Problem::conflict(
+            "attachment.differs",
+            "the id was used before for another file",
+        ));
+    }
+    Ok(upload)
+}
+
+/// How much of an upload is there.
+pub(crate) fn find(store: &mut Store, id: Uuid) -> Result<Upload, Problem> {
+    store.upload(id)?.ok_or_else(unknown)
+}
+
+/// Appends a piece where the upload stands.
+pub(crate) fn append(
+    store: &mut Store,
+    id: Uuid,
+    offset: u64,
+    piece: &[u8],
+) -> Result<Upload, Problem> {
+    if piece.len() > PIECE_BYTES_MAX {
+        return Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "attachment.too-large",
+            "a piece has 1 MiB at most",
+        ));
+    }
+    match store.append(id, offset, piece)? {
+        Appended::Yes(upload) => Ok(upload),
+        Appended::Unknown => Err(unknown()),
+        Appended::Elsewhere => Err(Problem::conflict(
+            "attachment.offset",
+            "the upload stands at another offset",
+        )),
+        Appended::TooLong => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "attachment.too-large",
+            "the piece goes beyond the end",
+        )),
+        Appended::Differs => Err(Problem::new(
+            StatusCode::from_u16(CHECKSUM_MISMATCH).unwrap_or(StatusCode::CONFLICT),
+            "attachment.checksum",
+            "the bytes do not match their digest; start over",
+        )),
+    }
+}
+
+/// `POST /v1/attachments`.
+pub(crate) fn answer_place(
+    store: &mut Store,
+    headers: &HeaderMap,
+) -> Result<UploadAnswer, Problem> {
+    require_version(headers)?;
+    let length = number(headers, "upload-length")?;
     let Metadata {
         id,
         name,
         media_type,
         sha256,
-    } = &metadata;
-    bounded(&[("name", name), ("media_type", media_type)])?;
-    store.make_upload(*id, name, media_type, length, sha256)?;
-    let upload = find(store, *id)?;
-    if upload.length != length || upload.sha256 != *sha256 {
-        return Err(Problem::new(
-            StatusCode::CONFLICT,
-            "attachment.differs",
-            "the id was used before for another file",
-        ));
-    }
-    let mut answer = answer(StatusCode::CREATED, &upload);
+    } = metadata(headers)?;
+    let upload = NewUpload {
+        id,
+        name: &name,
+        media_type: &media_type,
+        length,
+        sha256: &sha256,
+    };
+    let mut answer = answer(StatusCode::CREATED, &place(store, &upload)?);
     let location = format!("/v1/attachments/{id}");
     answer.headers.push((header::LOCATION, location));
     Ok(answer)
 }
 
-/// How much of an upload is there.
-pub(crate) fn offset(
-    store: &Store,
-    id: Uuid,
+/// `HEAD /v1/attachments/{id}`.
+pub(crate) fn answer_offset(
+    store: &mut Store,
+    id: &str,
     headers: &HeaderMap,
 ) -> Result<UploadAnswer, Problem> {
     require_version(headers)?;
-    let upload = find(store, id)?;
-    let mut answer = answer(StatusCode::OK, &upload);
+    let id = limits::id(id).ok_or_else(unknown)?;
+    let mut answer = answer(StatusCode::OK, &find(store, id)?);
     answer
         .headers
         .push((header::CACHE_CONTROL, "no-store".to_owned()));
     Ok(answer)
+}
+
+/// `PATCH /v1/attachments/{id}`.
+pub(crate) fn answer_append(
+    store: &mut Store,
+    id: &str,
+    headers: &HeaderMap,
+    piece: &[u8],
+) -> Result<UploadAnswer, Problem> {
+    require_version(headers)?;
+    let is_piece = headers
+        .get("content-type")
+        .is_some_and(|value| value == "application/offset+octet-stream");
+    if !is_piece {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "attachment.media-type",
+            "a piece is application/offset+octet-stream",
+        ));
+    }
+    let id = limits::id(id).ok_or_else(unknown)?;
+    let offset = number(headers, "upload-offset")?;
+    let upload = append(store, id, offset, piece)?;
+    Ok(answer(StatusCode::NO_CONTENT, &upload))
 }
 
 fn answer(status: StatusCode, upload: &Upload) -> UploadAnswer {
@@ -193,10 +176,8 @@ fn answer(status: StatusCode, upload: &Upload) -> UploadAnswer {
     }
 }
 
-fn find(store: &Store, id: Uuid) -> Result<Upload, Problem> {
-    store
-        .upload(id)?
-        .ok_or_else(|| Problem::not_found("attachment.unknown", "no such upload"))
+fn unknown() -> Problem {
+    Problem::not_found("attachment.unknown", "no such upload")
 }
 
 fn require_version(headers: &HeaderMap) -> Result<(), Problem> {
@@ -231,6 +212,7 @@ fn metadata(headers: &HeaderMap) -> Result<Metadata, Problem> {
     let text = headers
         .get("upload-metadata")
         .and_then(|value| value.to_str().ok())
+        .filter(|text| text.len() <= METADATA_BYTES_MAX)
         .unwrap_or_default();
     let value_of = |wanted: &str| -> Option<String> {
         text.split(',').take(KEYS_MAX).find_map(|pair| {
@@ -246,17 +228,11 @@ fn metadata(headers: &HeaderMap) -> Result<Metadata, Problem> {
             format!("`Upload-Metadata` has no proper `{key}`"),
         )
     };
-    let id = value_of("id").and_then(|id| Uuid::parse_str(&id).ok());
-    let digest = value_of("sha256").filter(|digest| {
-        digest.len() == 64
-            && digest
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    });
+    let id = value_of("id").and_then(|id| limits::id(&id));
     Ok(Metadata {
         id: id.ok_or_else(|| refused("id"))?,
         name: value_of("name").ok_or_else(|| refused("name"))?,
         media_type: value_of("media_type").ok_or_else(|| refused("media_type"))?,
-        sha256: digest.ok_or_else(|| refused("sha256"))?,
+        sha256: value_of("sha256").ok_or_else(|| refused("sha256"))?,
     })
 }

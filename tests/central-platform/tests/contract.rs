@@ -1,40 +1,26 @@
-//! The contract as a terminal sees it, over a real connection: exactly once, resumed uploads,
-//! verifiable seals, and every misery that can be switched on.
+//! The contract as a terminal sees it, over a real connection and on both engines: exactly once,
+//! resumed uploads, sealed content, verifiable seals, and every misery that can be switched on.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/cluster.rs"]
+mod cluster;
+#[path = "support/wire.rs"]
+mod wire;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use central_platform::{Config, FaceAnswer, Fault, Platform, verify_seal};
+use cluster::Cluster;
+use kiosk_sealing::{RecipientKey, attachment_context, payload_context, seal};
 use serde_json::{Value, json};
+use wire::{PATIENCE, Reply, send};
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const ID: &str = "01930000-0000-7000-8000-000000000001";
 const FILE_ID: &str = "01930000-0000-7000-8000-0000000000f1";
-
-struct Reply {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Reply {
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        self.head
-            .lines()
-            .filter_map(|line| line.split_once(": "))
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
-    }
-}
 
 struct Terminal {
     platform: Platform,
@@ -45,9 +31,32 @@ fn local() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-fn terminal() -> Terminal {
+/// What the platform keeps everything on.
+#[derive(Clone, Copy)]
+enum On {
+    Sqlite,
+    Postgresql,
+}
+
+impl On {
+    fn config(self) -> Config {
+        Config {
+            database: match self {
+                Self::Sqlite => None,
+                Self::Postgresql => Some(Cluster::shared().database()),
+            },
+            ..Config::default()
+        }
+    }
+}
+
+fn terminal(on: On) -> Terminal {
+    with(on.config())
+}
+
+fn with(config: Config) -> Terminal {
     let directory = tempfile::tempdir().unwrap();
-    let platform = Platform::start(directory.path(), local(), Config::default()).unwrap();
+    let platform = Platform::start(directory.path(), local(), config).unwrap();
     Terminal {
         platform,
         directory,
@@ -57,25 +66,7 @@ fn terminal() -> Terminal {
 impl Terminal {
     /// One request on a connection of its own; `None` when the connection ends without an answer.
     fn send(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Option<Reply> {
-        let mut stream = TcpStream::connect(self.platform.address()).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: platform\r\nConnection: close\r\n\
-             Content-Length: {}\r\n{headers}\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).ok()?;
-        // A refused body may be answered before it is read; then writing fails.
-        drop(stream.write_all(body));
-        let mut bytes = Vec::new();
-        drop(stream.read_to_end(&mut bytes));
-        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
-        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-        Some(Reply {
-            status: head.get(9..12)?.parse().unwrap(),
-            head,
-            body: bytes[end + 4..].to_vec(),
-        })
+        send(self.platform.address(), method, path, headers, body)
     }
 
     fn post(&self, path: &str, body: &Value) -> Reply {
@@ -104,9 +95,8 @@ fn transaction(item: &str) -> Value {
     })
 }
 
-#[test]
-fn a_repeated_transaction_gets_the_same_receipt_and_takes_effect_once() {
-    let terminal = terminal();
+fn a_repeated_transaction_gets_the_same_receipt_and_takes_effect_once(on: On) {
+    let terminal = terminal(on);
     let first = terminal.submit(&transaction("pension-qualification"));
     assert_eq!(first["result"], "accepted");
     assert_eq!(first["receipt"]["outcome"], "completed");
@@ -123,9 +113,8 @@ fn a_repeated_transaction_gets_the_same_receipt_and_takes_effect_once() {
     assert_eq!(case["state"], "completed");
 }
 
-#[test]
-fn an_answer_lost_after_the_commit_comes_again_as_a_duplicate() {
-    let terminal = terminal();
+fn an_answer_lost_after_the_commit_comes_again_as_a_duplicate(on: On) {
+    let terminal = terminal(on);
     terminal.platform.set_fault(Fault::DropAfterCommit);
     let batch = json!({"terminal": "T1", "transactions": [transaction("old-age-allowance")]});
     let lost = terminal.send("POST", "/v1/batches", "", batch.to_string().as_bytes());
@@ -139,9 +128,8 @@ fn an_answer_lost_after_the_commit_comes_again_as_a_duplicate() {
     );
 }
 
-#[test]
-fn faults_have_no_effect_and_end_when_switched_off() {
-    let terminal = terminal();
+fn faults_have_no_effect_and_end_when_switched_off(on: On) {
+    let terminal = terminal(on);
     let batch = json!({"terminal": "T1", "transactions": [transaction("old-age-allowance")]});
     for status in [500, 503, 429, 401] {
         terminal.platform.set_fault(Fault::Status { status });
@@ -171,9 +159,8 @@ fn faults_have_no_effect_and_end_when_switched_off() {
     );
 }
 
-#[test]
-fn a_cut_network_refuses_and_comes_back_on_the_same_port() {
-    let terminal = terminal();
+fn a_cut_network_refuses_and_comes_back_on_the_same_port(on: On) {
+    let terminal = terminal(on);
     let address = terminal.platform.address();
     let mut open = TcpStream::connect(address).unwrap();
     open.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -193,17 +180,10 @@ fn a_cut_network_refuses_and_comes_back_on_the_same_port() {
     assert_eq!(terminal.get("/v1/health").json(), json!({"status": "ok"}));
 }
 
-#[test]
-fn a_restart_on_the_same_port_and_directory_goes_on() {
-    let Terminal {
-        platform,
-        directory,
-    } = terminal();
-    let address = platform.address();
-    let terminal = Terminal {
-        platform,
-        directory,
-    };
+fn a_restart_on_the_same_port_and_directory_goes_on(on: On) {
+    let config = on.config();
+    let terminal = with(config.clone());
+    let address = terminal.platform.address();
     let first = terminal.submit(&transaction("old-age-allowance"));
     let keys = terminal.get("/v1/seal-keys").json();
     let Terminal {
@@ -211,7 +191,7 @@ fn a_restart_on_the_same_port_and_directory_goes_on() {
         directory,
     } = terminal;
     platform.stop();
-    let platform = Platform::start(directory.path(), address, Config::default()).unwrap();
+    let platform = Platform::start(directory.path(), address, config).unwrap();
     let terminal = Terminal {
         platform,
         directory,
@@ -248,9 +228,8 @@ fn piece_headers(offset: usize) -> String {
 /// SHA-256 of 600 bytes of "a", computed by `sha256sum`.
 const DIGEST: &str = include_str!("digest-600-a.txt");
 
-#[test]
-fn an_upload_resumes_where_it_stands_and_its_transaction_waits_for_it() {
-    let terminal = terminal();
+fn an_upload_resumes_where_it_stands_and_its_transaction_waits_for_it(on: On) {
+    let terminal = terminal(on);
     let (digest, bytes) = (DIGEST.trim(), [b'a'; 600]);
     let mut with_file = transaction("old-age-allowance");
     with_file["attachments"] = json!([{"id": FILE_ID, "name": "page-1.jpg",
@@ -293,9 +272,8 @@ fn an_upload_resumes_where_it_stands_and_its_transaction_waits_for_it() {
     assert_eq!(terminal.platform.accepted().unwrap()[0].attachments, 1);
 }
 
-#[test]
-fn bytes_that_do_not_match_their_digest_start_over() {
-    let terminal = terminal();
+fn bytes_that_do_not_match_their_digest_start_over(on: On) {
+    let terminal = terminal(on);
     let headers = upload_headers(600, DIGEST.trim());
     terminal
         .send("POST", "/v1/attachments", &headers, b"")
@@ -313,9 +291,8 @@ fn bytes_that_do_not_match_their_digest_start_over() {
     assert_eq!(no_version.status, 412);
 }
 
-#[test]
-fn a_certificate_is_a_pdf_whose_seal_verifies() {
-    let terminal = terminal();
+fn a_certificate_is_a_pdf_whose_seal_verifies(on: On) {
+    let terminal = terminal(on);
     let request = json!({"item": "insurance-certificate", "number": "440100199001011237",
         "name": "测试甲", "parameters": {"period": "24"}, "purpose": "子女入学"});
     let credential = terminal.post("/v1/credentials", &request).json();
@@ -339,9 +316,8 @@ fn a_certificate_is_a_pdf_whose_seal_verifies() {
     assert_eq!(terminal.post("/v1/credentials", &unknown).status, 404);
 }
 
-#[test]
-fn people_faces_and_witnesses_are_answered_as_configured() {
-    let terminal = terminal();
+fn people_faces_and_witnesses_are_answered_as_configured(on: On) {
+    let terminal = terminal(on);
     let elder = json!({"number": "440100195001010010", "name": "测试戊"});
     let answer = terminal.post("/v1/identity-checks", &elder).json();
     assert_eq!(answer["known"], true);
@@ -380,9 +356,8 @@ fn people_faces_and_witnesses_are_answered_as_configured() {
     }
 }
 
-#[test]
-fn the_catalogue_is_sent_once_a_version() {
-    let terminal = terminal();
+fn the_catalogue_is_sent_once_a_version(on: On) {
+    let terminal = terminal(on);
     let first = terminal.get("/v1/catalogue");
     let etag = first.header("etag").unwrap().to_owned();
     let condition = format!("If-None-Match: {etag}\r\n");
@@ -400,9 +375,8 @@ fn the_catalogue_is_sent_once_a_version() {
     assert_eq!(rejected["problem"]["code"], "item.suspended");
 }
 
-#[test]
-fn malformed_and_oversized_requests_get_a_problem_and_no_effect() {
-    let terminal = terminal();
+fn malformed_and_oversized_requests_get_a_problem_and_no_effect(on: On) {
+    let terminal = terminal(on);
     let send = |body: &[u8]| terminal.send("POST", "/v1/batches", "", body).unwrap();
     assert_eq!(send(b"{").status, 400);
     assert_eq!(send(b"\xFF\xFF").json()["code"], "request.json");
@@ -419,9 +393,8 @@ fn malformed_and_oversized_requests_get_a_problem_and_no_effect() {
     assert!(terminal.platform.accepted().unwrap().is_empty());
 }
 
-#[test]
-fn the_page_shows_what_is_held_without_personal_data() {
-    let terminal = terminal();
+fn the_page_shows_what_is_held_without_personal_data(on: On) {
+    let terminal = terminal(on);
     let mut personal = transaction("old-age-allowance");
     personal["payload"] = json!({"name": "测试甲", "number": "440100199001011237"});
     terminal.submit(&personal);
@@ -434,4 +407,324 @@ fn the_page_shows_what_is_held_without_personal_data() {
         terminal.get("/v1/cases/T1-20261122-0001").json()["state"],
         "processing"
     );
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "an envelope is made for one use"
+)]
+fn sealed(key: &str, id: &str, payload: Value, attachment: Option<&[u8]>) -> (Value, Vec<u8>) {
+    let key: RecipientKey = key.parse().unwrap();
+    let mut transaction = transaction("old-age-allowance");
+    transaction["id"] = json!(id);
+    let id = id.parse().unwrap();
+    let context = payload_context("T1", id);
+    let envelope = seal(&key, &context, payload.to_string().as_bytes()).unwrap();
+    transaction["payload_suite"] = json!(key.suite().to_string());
+    transaction["payload"] = json!(STANDARD.encode(envelope));
+    let Some(picture) = attachment else {
+        return (transaction, Vec::new());
+    };
+    let context = attachment_context("T1", id, FILE_ID.parse().unwrap());
+    let envelope = seal(&key, &context, picture).unwrap();
+    transaction["attachments"] = json!([{"id": FILE_ID, "name": "page-1.jpg",
+        "media_type": "image/jpeg", "size": envelope.len(),
+        "sha256": kiosk_sealing::bundle::sha256_text(&envelope)}]);
+    (transaction, envelope)
+}
+
+fn what_is_sealed_is_opened_with_its_attachments_and_kept_once(on: On) {
+    let terminal = terminal(on);
+    let key = terminal.platform.sealing_key();
+    let (transaction, envelope) = sealed(&key, ID, json!({"name": "测试一"}), Some(b"a picture"));
+    assert_eq!(terminal.submit(&transaction)["result"], "retry");
+    let digest = transaction["attachments"][0]["sha256"].as_str().unwrap();
+    let headers = upload_headers(envelope.len(), digest);
+    let made = terminal.send("POST", "/v1/attachments", &headers, b"");
+    assert_eq!(made.unwrap().status, 201);
+    let place = format!("/v1/attachments/{FILE_ID}");
+    let half = envelope.len() / 2;
+    for (offset, piece) in [(0, &envelope[..half]), (half, &envelope[half..])] {
+        let patched = terminal.send("PATCH", &place, &piece_headers(offset), piece);
+        assert_eq!(patched.unwrap().status, 204);
+    }
+    assert_eq!(terminal.submit(&transaction)["result"], "accepted");
+    assert_eq!(terminal.submit(&transaction)["result"], "duplicate");
+    let contract = terminal.platform.contract();
+    let content = contract.content(ID.parse().unwrap()).unwrap().unwrap();
+    assert_eq!(content.document["payload"]["name"], "测试一");
+    assert_eq!(
+        content.attachments,
+        [(FILE_ID.parse().unwrap(), b"a picture".to_vec())]
+    );
+    assert!(!format!("{content:?}").contains("测试一"));
+    let page = String::from_utf8(terminal.get("/admin").body).unwrap();
+    assert!(!page.contains("测试一") && !contract.show().unwrap().contains("测试一"));
+    // The upload itself still answers, so that a lost answer does no harm.
+    let head = terminal.send("HEAD", &place, "Tus-Resumable: 1.0.0\r\n", b"");
+    let length = envelope.len().to_string();
+    assert_eq!(head.unwrap().header("upload-offset"), Some(length.as_str()));
+}
+
+fn a_rotated_sealing_key_opens_old_and_new(on: On) {
+    let terminal = terminal(on);
+    let old = terminal.platform.sealing_key();
+    let new = terminal.post("/admin/sealing-key", &json!({})).json();
+    assert_ne!(new["sealing_key"], old.as_str());
+    for (id, key) in [
+        (ID, old.as_str()),
+        (FILE_ID, new["sealing_key"].as_str().unwrap()),
+    ] {
+        let (transaction, _) = sealed(key, id, json!({}), None);
+        assert_eq!(terminal.submit(&transaction)["result"], "accepted");
+    }
+}
+
+fn a_compressed_batch_is_a_batch_and_a_bomb_is_refused(on: On) {
+    let terminal = terminal(on);
+    let zstd = |body: &[u8]| {
+        let body = zstd::bulk::compress(body, 3).unwrap();
+        let headers = "Content-Encoding: zstd\r\n";
+        terminal
+            .send("POST", "/v1/batches", headers, &body)
+            .unwrap()
+    };
+    let batch = json!({"terminal": "T1", "transactions": [transaction("old-age-allowance")]});
+    let reply = zstd(batch.to_string().as_bytes());
+    assert_eq!(reply.json()["results"][0]["result"], "accepted");
+    let bomb = zstd(&vec![b' '; 32 * 1024 * 1024]);
+    assert_eq!(
+        (bomb.status, bomb.json()["code"].as_str()),
+        (413, Some("batch.too-large"))
+    );
+    let other = terminal.send("POST", "/v1/batches", "Content-Encoding: br\r\n", b"x");
+    assert_eq!(other.unwrap().status, 415);
+}
+
+fn one_upstream_down_leaves_the_others_alone(on: On) {
+    let terminal = terminal(on);
+    let down = json!({"name": "medical", "is_up": false});
+    assert_eq!(terminal.post("/admin/upstreams", &down).status, 200);
+    let mut medical = transaction("old-age-allowance");
+    medical["upstream"] = json!("medical");
+    let mut pension = transaction("old-age-allowance");
+    pension["upstream"] = json!("pension");
+    pension["id"] = json!(FILE_ID);
+    let result = terminal.submit(&medical);
+    assert_eq!(result["result"], "retry");
+    assert_eq!(result["problem"]["code"], "upstream.unavailable");
+    assert_eq!(result["problem"]["upstream"], "medical");
+    assert!(result["retry_after_s"].as_u64().unwrap() > 0);
+    assert_eq!(terminal.submit(&pension)["result"], "accepted");
+    terminal.platform.set_upstream("medical", true).unwrap();
+    assert_eq!(terminal.submit(&medical)["result"], "accepted");
+}
+
+fn results_can_be_spoiled_and_the_effects_are_not(on: On) {
+    let terminal = terminal(on);
+    let mut second = transaction("old-age-allowance");
+    second["id"] = json!(FILE_ID);
+    let batch =
+        json!({"terminal": "T1", "transactions": [transaction("old-age-allowance"), second]});
+    let ids = |fault: &str| -> Vec<String> {
+        terminal.post("/admin/fault", &json!({"fault": fault}));
+        let reply = terminal.post("/v1/batches", &batch).json();
+        let results = reply["results"].as_array().unwrap();
+        results
+            .iter()
+            .map(|result| result["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(ids("none"), [ID, FILE_ID]);
+    assert_eq!(ids("reordered-results"), [FILE_ID, ID]);
+    assert_eq!(ids("doubled-results"), [ID, ID, FILE_ID, FILE_ID]);
+    let unknown = ids("unknown-ids");
+    assert!(unknown.len() == 2 && unknown.iter().all(|id| id != ID && id != FILE_ID));
+    let many = ids("too-many-results");
+    assert_eq!(
+        (many.len(), &many[..2]),
+        (1002, &[ID.to_owned(), FILE_ID.to_owned()][..])
+    );
+    terminal.post("/admin/fault", &json!({"fault": "accept-twice"}));
+    let reply = terminal.post("/v1/batches", &batch).json();
+    let results = reply["results"].as_array().unwrap();
+    assert_eq!(results.len(), 4);
+    assert!(results.iter().all(|result| result["result"] == "accepted"));
+    let accepted = terminal.platform.accepted().unwrap();
+    assert_eq!(accepted.len(), 2);
+    assert!(accepted.iter().all(|each| each.times_received == 6));
+}
+
+fn a_burst_of_failures_ends_by_itself(on: On) {
+    let terminal = terminal(on);
+    let burst = json!({"fault": "burst", "requests": 3, "status": 502});
+    terminal.post("/admin/fault", &burst);
+    let statuses: Vec<u16> = (0..5).map(|_| terminal.get("/v1/health").status).collect();
+    assert_eq!(statuses, [502, 502, 502, 200, 200]);
+}
+
+fn a_half_closed_answer_is_half_an_answer(on: On) {
+    let terminal = terminal(on);
+    terminal.platform.set_fault(Fault::HalfClosed);
+    let mut stream = TcpStream::connect(terminal.platform.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let body = json!({"terminal": "T1", "transactions": [transaction("old-age-allowance")]});
+    let body = body.to_string();
+    let head = "POST /v1/batches HTTP/1.1\r\nHost: p\r\nContent-Length:";
+    write!(stream, "{head} {}\r\n\r\n{body}", body.len()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
+    assert!(!answer.ends_with(b"}]}"), "all of it came");
+    // The other direction is still open.
+    stream.write_all(b"GET").unwrap();
+    terminal.platform.set_fault(Fault::None);
+    assert_eq!(
+        terminal.submit(&transaction("old-age-allowance"))["result"],
+        "duplicate"
+    );
+}
+
+fn an_endless_answer_goes_on_until_somebody_hangs_up(on: On) {
+    let terminal = terminal(on);
+    terminal.platform.set_fault(Fault::EndlessReply);
+    let mut stream = TcpStream::connect(terminal.platform.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+        .write_all(b"POST /v1/batches HTTP/1.1\r\nHost: p\r\nContent-Length: 0\r\n\r\n")
+        .unwrap();
+    let read = std::io::copy(&mut (&mut stream).take(20_000_000), &mut std::io::sink());
+    assert_eq!(read.unwrap(), 20_000_000);
+    drop(stream);
+    terminal.platform.set_fault(Fault::None);
+    assert_eq!(terminal.get("/v1/health").status, 200);
+}
+
+fn the_same_contract_without_a_socket(on: On) {
+    let terminal = terminal(on);
+    let contract = terminal.platform.contract();
+    let now = "2026-11-22T01:00:00Z".parse().unwrap();
+    let batch = json!({"terminal": "T1", "transactions": [transaction("old-age-allowance")]});
+    let body = batch.to_string();
+    let (status, answer) = contract.handle_batch("T1", body.as_bytes(), now);
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(
+        (status, &answer["results"][0]["result"]),
+        (200, &json!("accepted"))
+    );
+    assert_eq!(
+        answer["results"][0]["receipt"]["accepted_at"],
+        "2026-11-22T01:00:00Z"
+    );
+    assert_eq!(
+        terminal.submit(&transaction("old-age-allowance"))["result"],
+        "duplicate"
+    );
+    assert_eq!(contract.handle_batch("T2", body.as_bytes(), now).0, 403);
+    contract.set_fault(Fault::Burst {
+        requests: 1,
+        status: 503,
+    });
+    assert_eq!(contract.handle_batch("T1", body.as_bytes(), now).0, 503);
+    let placement = central_platform::Placement {
+        id: FILE_ID.parse().unwrap(),
+        name: "page-1.jpg",
+        media_type: "image/jpeg",
+        length: 600,
+        sha256: DIGEST.trim(),
+    };
+    assert_eq!(contract.handle_place(&placement), (201, 0));
+    assert_eq!(
+        contract.handle_chunk(placement.id, 0, &[b'a'; 200]),
+        (204, 200)
+    );
+    assert_eq!(contract.handle_chunk(placement.id, 0, &[b'a'; 200]).0, 409);
+    assert_eq!(contract.handle_offset(placement.id), (200, 200));
+    assert_eq!(
+        contract.handle_chunk(placement.id, 200, &[b'a'; 400]),
+        (204, 600)
+    );
+}
+
+fn services_answer_by_id_and_once(on: On) {
+    let terminal = terminal(on);
+    let order = json!({"id": ID, "item": "a", "case_number": "T1-1", "amount_fen": 100,
+        "subject": "s", "expires_in_s": 60});
+    assert_eq!(terminal.post("/v1/payments", &order).status, 201);
+    let again = terminal.post("/v1/payments", &order);
+    assert_eq!(
+        (again.status, again.json()["state"].as_str()),
+        (200, Some("created"))
+    );
+    let mut other = order.clone();
+    other["amount_fen"] = json!(1);
+    assert_eq!(terminal.post("/v1/payments", &other).status, 409);
+    let paid = terminal
+        .post("/admin/payments", &json!({"id": ID, "act": "pay"}))
+        .json();
+    assert_eq!(
+        (paid["state"].as_str(), paid["paid_at"].is_string()),
+        (Some("paid"), true)
+    );
+    let path = format!("/v1/payments/{ID}");
+    assert_eq!(terminal.get(&path).json()["state"], "paid");
+    let cancelled = terminal.post(&format!("{path}/cancel"), &json!({})).json();
+    assert_eq!(cancelled["state"], "refund-pending");
+
+    terminal.submit(&transaction("old-age-allowance"));
+    let place = "/v1/cases/T1-20261122-0001/logistics";
+    assert_eq!(terminal.get(place).json()["state"], "none");
+    let step = json!({"case_number": "T1-20261122-0001", "state": "in-transit",
+        "carrier": "EMS", "tracking_number": "1", "text": "已发出"});
+    assert_eq!(terminal.post("/admin/logistics", &step).status, 200);
+    assert_eq!(terminal.get(place).json()["events"][0]["text"], "已发出");
+    assert_eq!(terminal.get("/v1/cases/none/logistics").status, 404);
+
+    let session = json!({"id": ID, "item": "a"});
+    assert_eq!(
+        terminal.post("/v1/video-sessions", &session).json()["position"],
+        0
+    );
+    let path = format!("/v1/video-sessions/{ID}");
+    for _ in 0..2 {
+        assert_eq!(terminal.send("DELETE", &path, "", b"").unwrap().status, 204);
+    }
+    assert_eq!(terminal.get(&path).json()["state"], "ended");
+}
+
+/// Makes one test of each promise and engine.
+macro_rules! on_both_engines {
+    ($($promise:ident)*) => {
+        mod sqlite {
+            $(#[test] fn $promise() { super::$promise(super::On::Sqlite); })*
+        }
+        mod postgresql {
+            $(#[test] fn $promise() { super::$promise(super::On::Postgresql); })*
+        }
+    };
+}
+
+on_both_engines! {
+    a_repeated_transaction_gets_the_same_receipt_and_takes_effect_once
+    an_answer_lost_after_the_commit_comes_again_as_a_duplicate
+    faults_have_no_effect_and_end_when_switched_off
+    a_cut_network_refuses_and_comes_back_on_the_same_port
+    a_restart_on_the_same_port_and_directory_goes_on
+    an_upload_resumes_where_it_stands_and_its_transaction_waits_for_it
+    bytes_that_do_not_match_their_digest_start_over
+    a_certificate_is_a_pdf_whose_seal_verifies
+    people_faces_and_witnesses_are_answered_as_configured
+    the_catalogue_is_sent_once_a_version
+    malformed_and_oversized_requests_get_a_problem_and_no_effect
+    the_page_shows_what_is_held_without_personal_data
+    what_is_sealed_is_opened_with_its_attachments_and_kept_once
+    a_rotated_sealing_key_opens_old_and_new
+    a_compressed_batch_is_a_batch_and_a_bomb_is_refused
+    one_upstream_down_leaves_the_others_alone
+    results_can_be_spoiled_and_the_effects_are_not
+    a_burst_of_failures_ends_by_itself
+    a_half_closed_answer_is_half_an_answer
+    an_endless_answer_goes_on_until_somebody_hangs_up
+    the_same_contract_without_a_socket
+    services_answer_by_id_and_once
 }
