@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use kiosk_device::usb::sysfs::Sysfs;
 use kiosk_device::{
-    ConfigError, DeviceConfig, DeviceState, Fault, Observer, Snapshot, Tap, Waker, hotplug, tap,
+    ConfigError, DeviceConfig, DeviceState, Diary, Fault, Observer, Snapshot, Tap, Waker, hotplug,
+    tap,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::hub::Hub;
 use crate::logging;
+use crate::platform::DeviceVitals;
 use crate::problem;
 use crate::runtime::Input;
 use crate::words::Lang;
@@ -180,6 +182,35 @@ impl Roster {
         }
     }
 
+    /// What every device has counted since the start.
+    pub(crate) fn counters(&self) -> Vec<(String, Counters)> {
+        let fitted = self.lock().clone();
+        let counted = |device: &Fitted| {
+            let diary = device.observer.snapshot().diary;
+            (device.config.id.clone(), counters(diary))
+        };
+        fitted.iter().map(counted).collect()
+    }
+
+    /// Every device as the platform is told.
+    pub(crate) fn vitals(&self) -> Vec<DeviceVitals> {
+        let fitted = self.lock().clone();
+        let vital = |device: &Fitted| {
+            let status = device.observer.snapshot().status;
+            DeviceVitals {
+                id: device.config.id.clone(),
+                class: device.config.class.name().to_owned(),
+                state: word(&status.state),
+                faults: status
+                    .faults
+                    .iter()
+                    .map(|fault| fault.code.to_owned())
+                    .collect(),
+            }
+        };
+        fitted.iter().map(vital).collect()
+    }
+
     /// Starts recording a device into a new file.
     ///
     /// # Errors
@@ -291,6 +322,7 @@ fn listed(device: &Fitted) -> Listed {
         last_fault,
         diary,
     } = device.observer.snapshot();
+    let counters = counters(diary);
     let capabilities = capabilities.unwrap_or_default();
     let config = &device.config;
     Listed {
@@ -315,18 +347,22 @@ fn listed(device: &Fitted) -> Listed {
         last_fault: last_fault.as_ref().map(in_words),
         log_level: logging::current().level_of(&config.id).map(str::to_owned),
         is_recording: device.tap.is_recording(),
-        counters: Counters {
-            opened: diary.opened,
-            commands: diary.commands,
-            succeeded: diary.succeeded,
-            canceled: diary.canceled,
-            timed_out: diary.timed_out,
-            failed: named(diary.failed),
-            faults: named(diary.faults),
-            recovered: named(diary.recovered),
-            made: named(diary.made),
-            ready_s: diary.ready.as_secs(),
-        },
+        counters,
+    }
+}
+
+fn counters(diary: Diary) -> Counters {
+    Counters {
+        opened: diary.opened,
+        commands: diary.commands,
+        succeeded: diary.succeeded,
+        canceled: diary.canceled,
+        timed_out: diary.timed_out,
+        failed: named(diary.failed),
+        faults: named(diary.faults),
+        recovered: named(diary.recovered),
+        made: named(diary.made),
+        ready_s: diary.ready.as_secs(),
     }
 }
 

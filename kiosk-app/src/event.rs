@@ -3,10 +3,13 @@
 //! Requests carry a [`Ticket`]; the answer brings it back. A visit that has ended, or moved on,
 //! knows a late answer by its ticket and drops it: nothing of one citizen can reach the next.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kiosk_device::{DeviceClass, Sensitive, Status};
+use kiosk_sealing::RecipientKey;
 use kiosk_ui::{Picture, Touch};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::person::Person;
@@ -83,6 +86,68 @@ pub enum Event {
     Pending(u32),
     /// A slip was not printed when the power went; its case is durable.
     SlipMissed(Commitment),
+    /// The platform orders something; answered by `Effect::Performed`, perhaps only when the visit is
+    /// over.
+    Ordered {
+        /// The order; its answer carries it back.
+        id: Uuid,
+        /// What to do.
+        order: Order,
+    },
+    /// The items that the platform's desired state withdraws: the whole list, in place of the last.
+    Suspended(Vec<String>),
+    /// From now on new work is sealed to this key; what is queued keeps its own.
+    SealingKey(RecipientKey),
+    /// An upstream behind the platform came or went.
+    Upstream {
+        /// Its name, as item packages write it.
+        name: String,
+        /// Whether it takes transactions now.
+        is_up: bool,
+    },
+    /// The store has room for new work, or has none.
+    Room(bool),
+}
+
+/// What the platform can order of a terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Offer an item no longer.
+    SuspendItem(String),
+    /// Offer it again.
+    ResumeItem(String),
+    /// End the program between two visits; whoever watches it starts it anew.
+    Restart,
+    /// Serve nobody, and say so on the glass.
+    Lock,
+    /// Serve again.
+    Unlock,
+    /// Write the last lines of the log into a file.
+    CollectLogs,
+}
+
+impl Order {
+    /// The word in commands and in the audit log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::SuspendItem(_) => "suspend-item",
+            Self::ResumeItem(_) => "resume-item",
+            Self::Restart => "restart",
+            Self::Lock => "lock",
+            Self::Unlock => "unlock",
+            Self::CollectLogs => "collect-logs",
+        }
+    }
+}
+
+/// What orders have made of this terminal; outlives a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Standing {
+    /// Nobody is served.
+    pub is_locked: bool,
+    /// Items that an order has withdrawn.
+    pub suspended: BTreeSet<String>,
 }
 
 /// How a device command ended without a result.
@@ -289,6 +354,54 @@ pub enum Effect {
     },
     /// The visit is over and its data is gone: record what was erased.
     Erased(Erasure),
+    /// Put this into the audit log.
+    Note(Note),
+    /// An order was performed, or could not be, by problem code.
+    Performed(Uuid, Order, Result<(), &'static str>),
+    /// Orders have changed how the terminal stands: keep it.
+    Keep(Standing),
+    /// Nobody is here and a restart was ordered: end the program.
+    Restart(Uuid),
+    /// Write the last lines of the log into a file, then report the order as performed.
+    CollectLogs(Uuid),
+}
+
+/// What a visit adds to the audit log. Numbers become keyed digests before anything is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// Somebody began an item.
+    VisitBegun {
+        /// The item.
+        item: String,
+    },
+    /// The visit is over.
+    VisitEnded {
+        /// True when nobody touched the glass any more.
+        is_timed_out: bool,
+    },
+    /// Somebody said that the data of a card or a typed number is right.
+    Identified {
+        /// `principal`, `helper` or `witness`.
+        role: &'static str,
+        /// Kind of document: `id-card`, `social-card` or `typed-number`.
+        document: &'static str,
+        /// The identity number.
+        number: Sensitive<String>,
+    },
+    /// Somebody acts for another; both are identified.
+    HelperActs {
+        /// The number of the person concerned.
+        principal: Sensitive<String>,
+        /// The number of who acts.
+        helper: Sensitive<String>,
+    },
+    /// The person concerned agreed to be represented.
+    Consented {
+        /// The number of the person concerned.
+        principal: Sensitive<String>,
+        /// The number of who acts.
+        helper: Sensitive<String>,
+    },
 }
 
 /// A question for the platform.

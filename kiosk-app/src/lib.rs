@@ -1,10 +1,14 @@
 //! The terminal: ties the glass, the metal and the store together. `runtime` is the loop, `session`
 //! the visit, `hub` the devices, `platform` the line, `queue` the way from a touch to a durable record.
 
+mod audit;
+pub mod carry;
 pub mod catalogue;
 pub mod clock;
 pub mod config;
+pub mod desk;
 pub mod devices;
+mod diary;
 pub mod documents;
 pub mod event;
 pub mod hub;
@@ -23,4 +27,4 @@ pub mod watchdog;
 pub mod words;
 
 pub use config::Config;
-pub use runtime::Terminal;
+pub use runtime::{Farewell, Terminal};

@@ -1,8 +1,12 @@
 //! The program's log: one level for everything, and another for a single device while somebody looks
-//! at it. Changed while the program runs, forgotten when it ends.
+//! at it. Changed while the program runs, forgotten when it ends. The last lines are kept in memory,
+//! so that the platform can order them; the log holds no personal data, and so do they.
 
-use std::collections::BTreeMap;
-use std::io;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tracing_subscriber::EnvFilter;
@@ -10,6 +14,10 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Devices whose level differs at once. Chosen: a terminal has about ten.
 const DEVICES_MAX: usize = 32;
+/// Bytes of the log that are kept in memory. Chosen: an hour of a busy terminal.
+const RECENT_BYTES_MAX: usize = 256 * 1024;
+/// Name of the file into which the last lines are written; each order replaces it.
+const COLLECTED: &str = "collected-log.txt";
 /// Levels a device may have, the quietest first.
 pub const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
@@ -23,6 +31,48 @@ struct Shared {
     base: String,
     devices: Mutex<BTreeMap<String, &'static str>>,
     reload: Reload,
+    recent: Recent,
+}
+
+/// The last bytes of the log.
+#[derive(Clone, Default)]
+struct Recent(Arc<Mutex<VecDeque<u8>>>);
+
+impl Recent {
+    fn keep(&self, bytes: &[u8]) {
+        let bytes = &bytes[bytes.len().saturating_sub(RECENT_BYTES_MAX)..];
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let excess = (kept.len() + bytes.len()).saturating_sub(RECENT_BYTES_MAX);
+        kept.drain(..excess);
+        kept.extend(bytes);
+    }
+
+    /// Whole lines, the oldest first.
+    fn lines(&self) -> Vec<u8> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_cut = kept.len() == RECENT_BYTES_MAX;
+        let mut bytes: Vec<u8> = kept.iter().copied().collect();
+        if is_cut && let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            bytes.drain(..=end);
+        }
+        bytes
+    }
+}
+
+/// The standard error output, and the memory of it.
+struct Tee(Recent);
+
+impl Write for Tee {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.keep(bytes);
+        // A journal that does not listen must not stop the terminal.
+        io::stderr().write_all(bytes).ok();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// The log of this process, once it is open.
@@ -44,7 +94,8 @@ pub enum LevelError {
 pub fn open() {
     let base = std::env::var("KIOSK_LOG").unwrap_or_else(|_| "info".to_owned());
     LOG.get_or_init(|| {
-        let (log, subscriber) = build(base, io::stderr);
+        let recent = Recent::default();
+        let (log, subscriber) = build(base, recent.clone(), move || Tee(recent.clone()));
         if tracing::subscriber::set_global_default(subscriber).is_err() {
             // Somebody else has opened a log already; its levels are not ours.
             return Log::fixed();
@@ -58,7 +109,11 @@ pub fn current() -> Log {
     LOG.get().cloned().unwrap_or_else(Log::fixed)
 }
 
-fn build<W>(base: String, writer: W) -> (Log, impl tracing::Subscriber + Send + Sync)
+fn build<W>(
+    base: String,
+    recent: Recent,
+    writer: W,
+) -> (Log, impl tracing::Subscriber + Send + Sync)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -76,6 +131,7 @@ where
         base,
         devices: Mutex::default(),
         reload: Box::new(move |filter| handle.reload(filter).is_ok()),
+        recent,
     }));
     (log, builder.finish())
 }
@@ -86,7 +142,29 @@ impl Log {
             base: String::new(),
             devices: Mutex::default(),
             reload: Box::new(|_| false),
+            recent: Recent::default(),
         }))
+    }
+
+    /// Writes the last lines into a file in `directory`, in place of an earlier one, and returns its
+    /// path. At most 256 KiB; readable by the terminal's user alone.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn collect(&self, directory: &Path) -> io::Result<PathBuf> {
+        let path = directory.join(COLLECTED);
+        let new = path.with_extension("new");
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
+        file.write_all(&self.0.recent.lines())?;
+        file.sync_all()?;
+        std::fs::rename(&new, &path)?;
+        File::open(directory)?.sync_all()?;
+        Ok(path)
     }
 
     /// The level of a device where it differs from the rest.
@@ -151,7 +229,7 @@ mod tests {
     #[derive(Clone, Default)]
     struct Paper(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Paper {
+    impl Write for Paper {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -177,7 +255,7 @@ mod tests {
     fn one_device_is_made_talkative_and_quiet_again_while_the_others_stay_as_they_are() {
         let paper = Paper::default();
         let writer = paper.clone();
-        let (log, subscriber) = build("info".to_owned(), move || writer.clone());
+        let (log, subscriber) = build("info".to_owned(), Recent::default(), move || writer.clone());
         tracing::subscriber::with_default(subscriber, || {
             talk("card-reader");
             assert_eq!((lines(&paper, "whispered"), lines(&paper, "said")), (0, 1));
@@ -194,7 +272,7 @@ mod tests {
 
     #[test]
     fn an_unknown_level_and_a_foreign_log_are_refused() {
-        let (log, _subscriber) = build("info".to_owned(), io::sink);
+        let (log, _subscriber) = build("info".to_owned(), Recent::default(), io::sink);
         assert!(matches!(
             log.set_level("scanner", Some("loud")),
             Err(LevelError::Unknown(_))
@@ -203,5 +281,30 @@ mod tests {
             Log::fixed().set_level("scanner", Some("debug")),
             Err(LevelError::Fixed)
         );
+    }
+
+    #[test]
+    fn the_last_lines_are_kept_whole_and_within_bounds() {
+        let directory = tempfile::tempdir().unwrap();
+        let recent = Recent::default();
+        let writer = recent.clone();
+        let (log, subscriber) = build("info".to_owned(), recent, move || Tee(writer.clone()));
+        tracing::subscriber::with_default(subscriber, || talk("scanner"));
+        let text = std::fs::read_to_string(log.collect(directory.path()).unwrap()).unwrap();
+        assert!(
+            text.contains("said") && !text.contains("whispered"),
+            "{text}"
+        );
+
+        let line = [b'x'; 99];
+        for _ in 0..RECENT_BYTES_MAX / 50 {
+            log.0.recent.keep(&line);
+            log.0.recent.keep(b"\n");
+        }
+        log.0.recent.keep(b"last\n");
+        let path = log.collect(directory.path()).unwrap();
+        let bytes = std::fs::read(path).unwrap();
+        assert!(bytes.len() <= RECENT_BYTES_MAX);
+        assert!(bytes.starts_with(&line) && bytes.ends_with(b"\nlast\n"));
     }
 }

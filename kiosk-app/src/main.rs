@@ -8,11 +8,16 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use kiosk_app::catalogue::Catalogue;
+use kiosk_app::desk::Anchor;
 use kiosk_app::devices::socket::{self, Answer, Ask};
 use kiosk_app::devices::{self, Report};
-use kiosk_app::{Config, Terminal, clock, logging, vital};
+use kiosk_app::{Config, Farewell, Terminal, clock, logging, vital};
 use kiosk_ui::{Backend, Options, Ui};
-use offline_cache::Cache;
+
+mod commands;
+
+/// The program wants to be started anew: `EX_TEMPFAIL` of sysexits.h, come again.
+const RESTART_STATUS: u8 = 75;
 
 /// Self-service terminal for public services.
 #[derive(Parser)]
@@ -30,14 +35,36 @@ enum Command {
         #[arg(long, default_value = "/etc/kiosk/kiosk.toml")]
         config: PathBuf,
     },
-    /// Look at the queue, without personal data.
+    /// Look at the queue, and act on it, also while the terminal runs.
+    ///
+    /// Exit status 0: done; 1: not done, or (for the list) something waits for a person; 2: wrong use.
     Queue {
         /// Configuration file.
-        #[arg(long, default_value = "/etc/kiosk/kiosk.toml")]
+        #[arg(long, default_value = "/etc/kiosk/kiosk.toml", global = true)]
         config: PathBuf,
         /// One JSON object a line.
-        #[arg(long)]
+        #[arg(long, global = true)]
         json: bool,
+        #[command(subcommand)]
+        command: Option<Queue>,
+    },
+    /// Verify or export the audit log, also while the terminal runs.
+    ///
+    /// Exit status 0: whole; 1: something is wrong with it, or it could not be read; 2: wrong use.
+    Audit {
+        /// Configuration file.
+        #[arg(long, default_value = "/etc/kiosk/kiosk.toml", global = true)]
+        config: PathBuf,
+        #[command(subcommand)]
+        command: Audit,
+    },
+    /// The terminal's own key.
+    Key {
+        /// Configuration file.
+        #[arg(long, default_value = "/etc/kiosk/kiosk.toml", global = true)]
+        config: PathBuf,
+        #[command(subcommand)]
+        command: Key,
     },
     /// Look at the devices, also while the terminal runs; exit status 1 when one is not ready.
     Devices {
@@ -57,6 +84,76 @@ enum Command {
     Services {
         #[command(subcommand)]
         command: Services,
+    },
+}
+
+#[derive(Subcommand)]
+enum Queue {
+    /// The newest rows; with `--dead` all that wait for a person, in words, with the way out.
+    List {
+        /// Only what waits for a person.
+        #[arg(long)]
+        dead: bool,
+    },
+    /// Send again what the platform refused, once its cause is mended.
+    Retry {
+        /// The transaction.
+        id: uuid::Uuid,
+        /// Who decides so; kept in the audit log.
+        #[arg(long)]
+        by: String,
+    },
+    /// Give up what the platform refused; its content is erased.
+    Close {
+        /// The transaction.
+        id: uuid::Uuid,
+        /// Who decides so; kept in the audit log.
+        #[arg(long)]
+        by: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Write everything that waits into a directory of a stick, sealed and signed.
+    Export {
+        /// The directory.
+        directory: PathBuf,
+        /// Who carries it; kept in the audit log.
+        #[arg(long, default_value = "technician")]
+        by: String,
+    },
+    /// Read the receipts that came back on a stick.
+    ImportReceipts {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum Audit {
+    /// Check every entry, every signed head, and a head that is known from elsewhere.
+    Verify {
+        /// `SEQUENCE:HASH`, as the platform shows it for this terminal.
+        #[arg(long)]
+        anchor: Option<Anchor>,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write the log into a new file, one JSON object a line.
+    Export {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum Key {
+    /// The public key, its id and its algorithm, and who keeps it.
+    Show {
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -108,7 +205,16 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run { config } => terminal(&Config::read(&config)?),
-        Command::Queue { config, json } => queue(&Config::read(&config)?, json),
+        Command::Queue {
+            config,
+            json,
+            command,
+        } => queue(&Config::read(&config)?, json, command),
+        Command::Audit { config, command } => audit(&Config::read(&config)?, command),
+        Command::Key {
+            config,
+            command: Key::Show { json },
+        } => commands::key(&Config::read(&config)?, json),
         Command::Devices {
             config,
             json,
@@ -147,38 +253,27 @@ fn terminal(config: &Config) -> anyhow::Result<ExitCode> {
     )?;
     let terminal = Terminal::start(config, ui.handle(), received)?;
     ui.run()?;
-    terminal.stop();
-    Ok(ExitCode::SUCCESS)
+    Ok(match terminal.stop() {
+        Farewell::Stopped => ExitCode::SUCCESS,
+        Farewell::Restart => ExitCode::from(RESTART_STATUS),
+    })
 }
 
-fn queue(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
-    let store = config.paths.state.join("store");
-    let (cache, _) = Cache::open(&store, clock::now().at)
-        .context("the queue cannot be opened while the terminal runs")?;
-    let mut out = std::io::stdout().lock();
-    for row in cache.recent(1000)? {
-        if json {
-            let line = serde_json::json!({
-                "id": row.id, "kind": row.kind, "item": row.item, "case_number": row.case_number,
-                "state": row.state.to_string(), "attempts": row.attempts,
-                "enqueued_at": row.enqueued_at, "next_at": row.next_at, "last_code": row.last_code,
-                "reference": row.receipt_reference,
-            });
-            writeln!(out, "{line}")?;
-        } else {
-            writeln!(
-                out,
-                "{}  {:<18} {:<8} {:<22} attempts {:<3} {}",
-                row.case_number,
-                row.state,
-                row.kind,
-                row.item,
-                row.attempts,
-                row.last_code.unwrap_or_default(),
-            )?;
-        }
+fn queue(config: &Config, json: bool, command: Option<Queue>) -> anyhow::Result<ExitCode> {
+    match command.unwrap_or(Queue::List { dead: false }) {
+        Queue::List { dead } => commands::list(config, dead, json),
+        Queue::Retry { id, by } => commands::retry(config, id, by),
+        Queue::Close { id, by, reason } => commands::close(config, id, by, reason),
+        Queue::Export { directory, by } => commands::export(config, &directory, &by, json),
+        Queue::ImportReceipts { file } => commands::import_receipts(config, &file, json),
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+fn audit(config: &Config, command: Audit) -> anyhow::Result<ExitCode> {
+    match command {
+        Audit::Verify { anchor, json } => commands::verify(config, anchor, json),
+        Audit::Export { file } => commands::export_audit(config, &file),
+    }
 }
 
 /// How long devices are waited for when they are opened just to be looked at.
@@ -190,6 +285,7 @@ fn look(config: &Config) -> anyhow::Result<Report> {
     match socket::ask(&config.paths.state, &Ask::List).context("the terminal does not answer")? {
         Some(Answer::Report(report)) => Ok(report),
         Some(Answer::Refused { words } | Answer::Done { words }) => bail!(words),
+        Some(Answer::Desk(_)) => bail!("the terminal answered something else"),
         None => Ok(devices::look(&config.devices, LOOK_LIMIT)?),
     }
 }
@@ -226,7 +322,9 @@ fn ask_terminal(config: &Config, command: Devices) -> anyhow::Result<ExitCode> {
         match socket::ask(&config.paths.state, ask).context("the terminal does not answer")? {
             Some(Answer::Done { words }) => Ok(writeln!(std::io::stdout(), "{words}")?),
             Some(Answer::Refused { words }) => bail!(words),
-            Some(Answer::Report(_)) => bail!("the terminal answered something else"),
+            Some(Answer::Report(_) | Answer::Desk(_)) => {
+                bail!("the terminal answered something else")
+            }
             None => bail!("the terminal does not run; start it first"),
         }
     };

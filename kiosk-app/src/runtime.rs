@@ -16,17 +16,24 @@ use kiosk_ui::{Touch, UiHandle, View};
 use offline_cache::{Cache, CacheError, LedgerEntry, NewPrint, PrintKind, PrintState, UsageKind};
 use uuid::Uuid;
 
+use crate::audit::AuditLog;
 use crate::catalogue::{Catalogue, item::template_path};
 use crate::clock::{self, Moment};
 use crate::config::Config;
+use crate::desk::Desk;
 use crate::devices;
+use crate::diary::DeviceDiary;
 use crate::documents::{Documents, TypesetSlip};
-use crate::event::{Commitment, Credential, Effect, Event, PrintNews, Slip, Submission, Ticket};
+use crate::event::{
+    Commitment, Credential, Effect, Event, Note, Order, PrintNews, Rating, Slip, Standing,
+    Submission, Ticket,
+};
 use crate::hub::{DeviceReport, Hub};
 use crate::keys::Keys;
+use crate::logging;
 use crate::pictures::Pictures;
-use crate::platform::Platform;
-use crate::queue;
+use crate::platform::{Identity, Platform, UsageVitals, Vitals};
+use crate::queue::{self, QueueError, Sealing};
 use crate::session::{Session, Site};
 use crate::vital;
 use crate::watchdog::{self, Pulse};
@@ -40,6 +47,18 @@ const TOUCH_LIMIT: usize = 16;
 const TICK: Duration = Duration::from_millis(250);
 /// A slip that a power cut left unprinted is printed if the terminal is back this soon.
 const MISSED_LIMIT: Duration = Duration::from_mins(10);
+
+/// Setting under which orders' effects are kept over a restart.
+const STANDING: &str = "standing";
+/// Room that a case may need: the largest payload and three photographs. It is looked for when
+/// somebody comes, so that nobody types for nothing.
+const CASE_BYTES: u64 = 8 * 1024 * 1024;
+/// How long the program still runs after an ordered restart, so that the answer can be sent.
+const RESTART_GRACE: Duration = Duration::from_secs(2);
+/// Rows of the store that are checked in one idle turn of the loop. Chosen: some milliseconds.
+const CHECK_STEPS: u32 = 1000;
+/// How often the loop tells the platform how the terminal is; the heartbeat is slower.
+const VITALS_INTERVAL: Duration = Duration::from_secs(15);
 
 /// What the loop takes in.
 #[derive(Debug)]
@@ -83,7 +102,17 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Terminal {
     inbox: SyncSender<Input>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Farewell>,
+}
+
+/// How the loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// It was asked to.
+    Stopped,
+    /// It wants to be started anew, by whoever watches it: the platform ordered so, or the store is
+    /// damaged and is salvaged by the next opening.
+    Restart,
 }
 
 impl Terminal {
@@ -105,72 +134,94 @@ impl Terminal {
         let now = clock::now();
         let (inbox, inputs) = sync_channel(INBOX_LIMIT);
         let store = config.paths.state.join("store");
-        let (cache, opening) = Cache::open(&store, now.at).map_err(|source| StartError::Store {
+        let failed = |source| StartError::Store {
             path: store.clone(),
             source,
-        })?;
+        };
+        let (mut cache, opening) =
+            Cache::open_with(&store, &config.store_options(), now.at).map_err(failed)?;
+        AuditLog::started(&mut cache, &opening, now);
         if let Some(file) = &opening.quarantined {
             tracing::error!(
                 file,
-                "the store was damaged; it was moved aside and a new one was made"
+                "the store was damaged; it was moved aside and what can be read was taken over"
             );
         }
         tracing::info!(recovered = opening.recovered_in_flight, "store opened");
-        let keys = Keys::open(&config.paths.state)?;
+        let keys = Keys::open(&config.paths.state, &config.key_source())?;
         let catalogue = Arc::new(Catalogue::load(&config.paths.items));
         for mistake in &catalogue.mistakes {
             tracing::error!(%mistake, "item package left out");
         }
-        let second = cache.another().map_err(|source| StartError::Store {
-            path: store,
-            source,
-        })?;
-        let platform =
-            Platform::start(&config.platform, &config.terminal.id, second, inbox.clone())?;
+        let platform = Platform::start(
+            &config.platform,
+            Identity {
+                terminal: config.terminal.id.clone(),
+                key: Arc::clone(keys.device()),
+            },
+            cache.another().map_err(failed)?,
+            inbox.clone(),
+        )?;
         let documents = Documents::start(config.paths.fonts.clone(), inbox.clone())?;
         let pictures = Pictures::start(inbox.clone())?;
         let hub = Hub::start(&config.devices, &inbox)?;
         let plugs = hub.roster().watch_plugs();
-        if let Err(error) = devices::socket::serve(&config.paths.state, hub.roster()) {
+        let desk = Desk::new(
+            config,
+            cache.another().map_err(failed)?,
+            Arc::clone(keys.device()),
+            Some(platform.clone()),
+        );
+        if let Err(error) = devices::socket::serve(&config.paths.state, hub.roster(), Some(desk)) {
             // A terminal that nobody can look into still serves its village.
-            tracing::warn!(%error, "the socket for `kiosk devices` cannot be served");
+            tracing::warn!(%error, "the socket for `kiosk devices` and `kiosk queue` cannot be served");
         }
         forward_touches(touches, inbox.clone())?;
         let pulse = watchdog::start(&ui)?;
-        let site = Site {
-            name: config.terminal.site.clone(),
-            terminal: config.terminal.id.clone(),
-            help_phone: config.terminal.help_phone.clone(),
-            board: config.terminal.board.clone(),
-        };
-        let mut turns = Loop {
-            session: Session::new(Arc::clone(&catalogue), site),
-            catalogue,
-            terminal: config.terminal.id.clone(),
-            hub,
-            _plugs: plugs,
-            cache,
-            keys,
-            documents,
-            pictures,
-            platform,
-            ui,
-            pulse,
-            prints: HashMap::new(),
-            missed: None,
-            shown: None,
-        };
-        turns.find_missed_slip(now);
-        let thread = vital::spawn("session", move || turns.run(&inputs))?;
+        let turns = Loop::new(
+            config,
+            Parts {
+                hub,
+                plugs,
+                cache,
+                keys,
+                catalogue,
+                documents,
+                pictures,
+                platform,
+                ui,
+                pulse,
+            },
+            now,
+        );
+        let thread = spawn_loop(turns, inputs)?;
         Ok(Self { inbox, thread })
     }
 
-    /// Ends the loop and waits for it.
-    pub fn stop(self) {
-        if self.inbox.send(Input::Stop).is_ok() && self.thread.join().is_err() {
-            tracing::error!("the session thread ended with a panic");
+    /// Ends the loop, if it has not ended already, and says how it ended.
+    pub fn stop(self) -> Farewell {
+        if self.inbox.send(Input::Stop).is_err() {
+            tracing::debug!("the loop has ended by itself");
         }
+        self.thread.join().unwrap_or_else(|_| {
+            tracing::error!("the session thread ended with a panic");
+            Farewell::Stopped
+        })
     }
+}
+
+/// What the loop is made of, opened and started.
+struct Parts {
+    hub: Hub,
+    plugs: Option<hotplug::Watch>,
+    cache: Cache,
+    keys: Keys,
+    catalogue: Arc<Catalogue>,
+    documents: Documents,
+    pictures: Pictures,
+    platform: Platform,
+    ui: UiHandle,
+    pulse: Pulse,
 }
 
 /// The glass speaks by a channel of its own, so that a burst of device reports never loses a touch.
@@ -192,6 +243,8 @@ fn forward_touches(touches: Receiver<Touch>, inbox: SyncSender<Input>) -> std::i
 struct Print {
     /// Its entry in the ledger.
     id: Uuid,
+    /// The transaction of a slip.
+    transaction: Option<Uuid>,
     item: String,
     /// It lies in the outlet; kept until it is taken or something else is printed.
     is_presented: bool,
@@ -200,12 +253,16 @@ struct Print {
 struct Loop {
     session: Session,
     catalogue: Arc<Catalogue>,
-    terminal: String,
+    /// Where the durable state lies.
+    state: PathBuf,
+    sealing: Sealing,
     hub: Hub,
     /// Held only: dropping it ends the watch.
     _plugs: Option<hotplug::Watch>,
     cache: Cache,
     keys: Keys,
+    audit: AuditLog,
+    diary: DeviceDiary,
     documents: Documents,
     pictures: Pictures,
     platform: Platform,
@@ -215,25 +272,141 @@ struct Loop {
     /// A durable case whose slip is not out; printed when the printer is ready.
     missed: Option<Commitment>,
     shown: Option<View>,
+    /// When the program ends for an ordered restart, on the monotonic clock.
+    ends_at: Option<Duration>,
+    /// When the platform thread is told next how the terminal is, on the monotonic clock.
+    vitals_at: Duration,
+    /// The store's check at start was cut short and goes on in idle time.
+    is_checking: bool,
+    /// Bytes of the disk that new work must leave.
+    free_bytes_min: u64,
+    /// How many transactions waited when the store had no room for one more.
+    refused_at: Option<u64>,
 }
 
 impl Loop {
-    fn run(mut self, inputs: &Receiver<Input>) {
+    fn new(config: &Config, parts: Parts, now: Moment) -> Self {
+        let site = Site {
+            name: config.terminal.site.clone(),
+            terminal: config.terminal.id.clone(),
+            help_phone: config.terminal.help_phone.clone(),
+            board: config.terminal.board.clone(),
+        };
+        let standing = standing(&parts.cache);
+        let session = Session::new(Arc::clone(&parts.catalogue), site).standing(standing);
+        let mut turns = Self {
+            session,
+            catalogue: parts.catalogue,
+            state: config.paths.state.clone(),
+            sealing: Sealing {
+                key: config.platform.sealing_key.clone(),
+                terminal: config.terminal.id.clone(),
+            },
+            hub: parts.hub,
+            _plugs: parts.plugs,
+            cache: parts.cache,
+            keys: parts.keys,
+            audit: AuditLog::new(&config.terminal.id, now),
+            diary: DeviceDiary::new(now),
+            documents: parts.documents,
+            pictures: parts.pictures,
+            platform: parts.platform,
+            ui: parts.ui,
+            pulse: parts.pulse,
+            prints: HashMap::new(),
+            missed: None,
+            shown: None,
+            ends_at: None,
+            vitals_at: now.uptime,
+            is_checking: true,
+            free_bytes_min: config.store_options().quota.free_bytes_min,
+            refused_at: None,
+        };
+        turns.find_missed_slip(now);
+        turns
+    }
+
+    fn run(mut self, inputs: &Receiver<Input>) -> Farewell {
         self.show(clock::now());
+        let farewell = self.turn(inputs);
+        let now = clock::now();
+        self.diary
+            .write(self.hub.roster().counters(), &mut self.cache, now);
+        self.audit.stopped(&mut self.cache, &self.keys, now);
+        if farewell == Farewell::Restart {
+            self.ui.quit();
+        }
+        farewell
+    }
+
+    fn turn(&mut self, inputs: &Receiver<Input>) -> Farewell {
         loop {
             let input = match inputs.recv_timeout(TICK) {
-                Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return Farewell::Stopped,
                 Ok(input) => Some(input),
                 Err(RecvTimeoutError::Timeout) => None,
             };
             self.pulse.turn();
             let now = clock::now();
+            let is_quiet = input.is_none();
             if let Some(event) = input.and_then(|input| self.take(input, now)) {
                 self.advance(event, now);
             }
             // Cheap, and it must not starve when inputs never pause.
             self.advance(Event::Tick, now);
             self.show(now);
+            self.keep_books(is_quiet, now);
+            if self.ends_at.is_some_and(|end| now.uptime >= end) {
+                return Farewell::Restart;
+            }
+        }
+    }
+
+    /// What nobody waits for: diary, audit log, vitals, and the rest of the store's check.
+    fn keep_books(&mut self, is_quiet: bool, now: Moment) {
+        self.diary.turn(&self.hub.roster(), &mut self.cache, now);
+        self.audit.turn(&mut self.cache, &self.keys, now);
+        if now.uptime >= self.vitals_at {
+            self.vitals_at = now.uptime + VITALS_INTERVAL;
+            self.tell_vitals(now);
+        }
+        if is_quiet && self.is_checking && self.session.is_idle() {
+            self.check_store(now);
+        }
+    }
+
+    fn tell_vitals(&mut self, now: Moment) {
+        let mut usage = UsageVitals::default();
+        match self.cache.usage(now.date().year()) {
+            Ok(counted) => {
+                for count in counted {
+                    let sum = match count.kind {
+                        UsageKind::Visit => &mut usage.visits,
+                        UsageKind::Transaction => &mut usage.transactions,
+                        UsageKind::Print => &mut usage.prints,
+                    };
+                    *sum += count.count;
+                }
+            }
+            Err(error) => tracing::warn!(code = error.code(), %error, "usage counter"),
+        }
+        self.platform.report(Vitals {
+            devices: self.hub.roster().vitals(),
+            usage,
+        });
+    }
+
+    /// A few steps of the check that the start had no time for.
+    fn check_store(&mut self, now: Moment) {
+        let Some(is_sound) = self.cache.continue_check(CHECK_STEPS) else {
+            return;
+        };
+        self.is_checking = false;
+        if !is_sound {
+            // Nobody is here; the next opening moves the store aside and salvages it.
+            tracing::error!("the store is damaged; the program ends to salvage it");
+            AuditLog::damaged(&mut self.cache, now);
+            self.ends_at = Some(now.uptime);
         }
     }
 
@@ -252,6 +425,11 @@ impl Loop {
 
     fn advance(&mut self, event: Event, now: Moment) {
         let mut events = VecDeque::from([event]);
+        if let Some(Event::Touch(_)) = events.front()
+            && self.session.is_idle()
+        {
+            events.push_front(self.look_for_room());
+        }
         // Each effect answers with one event at most, and no event asks for itself again.
         while let Some(event) = events.pop_front() {
             self.record(&event, now);
@@ -319,10 +497,7 @@ impl Loop {
             }
             Effect::Commit(ticket, submission) => Some(self.commit(ticket, &submission, now)),
             Effect::Rate(rating) => {
-                match queue::rate(&mut self.cache, &self.keys, &rating, now) {
-                    Ok(()) => self.platform.wake(),
-                    Err(error) => tracing::warn!(code = error.code(), %error, "rating lost"),
-                }
+                self.rate(&rating, now);
                 None
             }
             Effect::PrintSlip(ticket, slip) => self.typeset(ticket, slip, now),
@@ -336,25 +511,138 @@ impl Loop {
                 credential,
                 pages,
             } => self.print_pages(ticket, item, &credential, pages, now),
-            Effect::Erased(erasure) => {
-                self.documents.forget();
-                tracing::info!(?erasure, "visit ended; personal data erased");
+            Effect::Erased(_)
+            | Effect::Note(_)
+            | Effect::Keep(_)
+            | Effect::Performed(..)
+            | Effect::CollectLogs(_)
+            | Effect::Restart(_) => {
+                self.book(&effect, now);
                 None
             }
         }
     }
 
+    /// What goes into the books and is answered by nothing.
+    fn book(&mut self, effect: &Effect, now: Moment) {
+        if let Effect::Erased(erasure) = effect {
+            self.documents.forget();
+            tracing::info!(?erasure, "visit ended; personal data erased");
+            AuditLog::erased(&mut self.cache, *erasure, now);
+        } else if let Effect::Note(note) = effect {
+            self.note(note, now);
+        } else if let Effect::Keep(standing) = effect {
+            self.keep(standing);
+        } else if let Effect::Performed(id, order, result) = effect {
+            self.performed(*id, order, *result, now);
+        } else if let Effect::CollectLogs(id) = effect {
+            let result = self.collect_logs();
+            self.performed(*id, &Order::CollectLogs, result, now);
+        } else if let Effect::Restart(id) = effect {
+            self.performed(*id, &Order::Restart, Ok(()), now);
+            self.ends_at = Some(now.uptime + RESTART_GRACE);
+        }
+    }
+
+    fn rate(&mut self, rating: &Rating, now: Moment) {
+        let Self {
+            cache,
+            keys,
+            sealing,
+            ..
+        } = self;
+        match queue::rate(cache, keys, sealing, rating, now) {
+            Ok(()) => self.platform.wake(),
+            Err(error) => tracing::warn!(code = error.code(), %error, "rating lost"),
+        }
+    }
+
+    fn note(&mut self, note: &Note, now: Moment) {
+        if let Note::VisitBegun { item } = note {
+            self.count(item, UsageKind::Visit, now);
+        }
+        AuditLog::note(&mut self.cache, &self.keys, note, now);
+    }
+
+    /// How orders have left the terminal, over a restart.
+    fn keep(&mut self, standing: &Standing) {
+        let text = serde_json::to_string(standing).unwrap_or_default();
+        if let Err(error) = self.cache.set_setting(STANDING, &text) {
+            tracing::error!(code = error.code(), %error, "an order is forgotten at the next start");
+        }
+    }
+
+    fn performed(
+        &mut self,
+        id: Uuid,
+        order: &Order,
+        result: Result<(), &'static str>,
+        now: Moment,
+    ) {
+        tracing::info!(%id, order = order.name(), ?result, "order of the platform");
+        AuditLog::ordered(&mut self.cache, id, order.name(), result, now);
+        self.platform.ordered(id, result);
+    }
+
+    fn collect_logs(&self) -> Result<(), &'static str> {
+        match logging::current().collect(&self.state) {
+            Ok(path) => {
+                tracing::info!(path = %path.display(), "log collected");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "the log cannot be collected");
+                Err("command.log-not-written")
+            }
+        }
+    }
+
+    /// Whether a case would still find room; what cannot be told does not close the terminal.
+    fn look_for_room(&self) -> Event {
+        let has_room = match rustix::fs::statvfs(self.state.as_path()) {
+            Ok(found) => {
+                let free = found.f_bavail.saturating_mul(found.f_frsize);
+                free >= self.free_bytes_min.saturating_add(CASE_BYTES)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "room for new work");
+                true
+            }
+        };
+        // The store's own bound is known by its last refusal, until something was settled.
+        let is_refused = self.refused_at.is_some_and(|waiting| {
+            self.cache
+                .depth()
+                .is_ok_and(|depth| depth.waiting >= waiting)
+        });
+        Event::Room(has_room && !is_refused)
+    }
+
     /// Makes a case durable; only then does the visit hear of it.
     fn commit(&mut self, ticket: Ticket, submission: &Submission, now: Moment) -> Event {
-        match queue::commit(&mut self.cache, &self.keys, &self.terminal, submission, now) {
+        let upstream = self
+            .catalogue
+            .get(&submission.item)
+            .map_or("", |item| item.upstream.as_str());
+        let Self {
+            cache,
+            keys,
+            sealing,
+            ..
+        } = self;
+        match queue::commit(cache, keys, sealing, submission, upstream, now) {
             Ok(commitment) => {
                 tracing::info!(id = %commitment.id, number = commitment.number, item = submission.item, "case is durable");
+                self.refused_at = None;
                 self.count(&submission.item, UsageKind::Transaction, now);
                 self.platform.wake();
                 Event::Committed(ticket, commitment)
             }
             Err(error) => {
                 tracing::error!(code = error.code(), %error, "case could not be made durable");
+                if let QueueError::Store(CacheError::NoRoom { .. }) = error {
+                    self.refused_at = self.cache.depth().ok().map(|depth| depth.waiting);
+                }
                 Event::CommitFailed(ticket, error.code())
             }
         }
@@ -385,7 +673,7 @@ impl Loop {
             tracing::error!(code = error.code(), %error, "slip not printed");
             return failed(error.code());
         }
-        self.remember_print(ticket, print.id, slip.commitment.item.clone());
+        self.remember_print(ticket, &print, slip.commitment.item.clone());
         failed(self.documents.typeset(ticket, slip, template).err()?)
     }
 
@@ -423,25 +711,32 @@ impl Loop {
             tracing::error!(code = error.code(), %error, "document not printed");
             return failed(error.code());
         }
-        self.remember_print(ticket, print.id, item);
+        self.remember_print(ticket, &print, item);
         self.move_print(ticket, PrintState::Printing, None, now);
         failed(self.hub.print_pages(ticket, credential, pages).err()?)
     }
 
     /// From now on, news about `ticket` concern this entry of the ledger. Prints in the outlet that
     /// nobody was seen to take are let go: the ledger keeps them as presented.
-    fn remember_print(&mut self, ticket: Ticket, id: Uuid, item: String) {
+    fn remember_print(&mut self, ticket: Ticket, new: &NewPrint, item: String) {
         self.prints.retain(|_, print| !print.is_presented);
         let print = Print {
-            id,
+            id: new.id,
+            transaction: new.transaction_id,
             item,
             is_presented: false,
         };
         self.prints.insert(ticket, print);
     }
 
-    /// Keeps the print ledger in step with what printers report.
+    /// Keeps the print ledger in step with what printers report, and the key with what is ordered.
     fn record(&mut self, event: &Event, now: Moment) {
+        if let Event::SealingKey(key) = event
+            && *key != self.sealing.key
+        {
+            tracing::info!(key = key.key_id(), "new work is sealed to another key");
+            self.sealing.key = key.clone();
+        }
         let Event::Print(ticket, news) = event else {
             return;
         };
@@ -459,8 +754,10 @@ impl Loop {
                 self.move_print(*ticket, PrintState::Presented, None, now);
                 if let Some(print) = self.prints.get_mut(ticket) {
                     print.is_presented = true;
+                    let (id, transaction) = (print.id, print.transaction);
                     let item = print.item.clone();
                     self.count(&item, UsageKind::Print, now);
+                    AuditLog::printed(&mut self.cache, id, transaction, None, now);
                 }
             }
             PrintNews::Taken => {
@@ -469,7 +766,12 @@ impl Loop {
             }
             PrintNews::Failed(code) => {
                 self.move_print(*ticket, PrintState::Spoiled, Some(code), now);
-                self.prints.remove(ticket);
+                if let Some(print) = self.prints.remove(ticket) {
+                    let Print {
+                        id, transaction, ..
+                    } = print;
+                    AuditLog::printed(&mut self.cache, id, transaction, Some(code), now);
+                }
             }
         }
     }
@@ -514,4 +816,21 @@ impl Loop {
             Err(error) => tracing::error!(code = error.code(), %error, "last case"),
         }
     }
+}
+
+/// How orders had left the terminal; what cannot be read is as if nothing had been ordered.
+fn standing(cache: &Cache) -> Standing {
+    match cache.setting(STANDING) {
+        Ok(Some(text)) => serde_json::from_str(&text).unwrap_or_default(),
+        Ok(None) => Standing::default(),
+        Err(error) => {
+            tracing::error!(code = error.code(), %error, "what was ordered is not known");
+            Standing::default()
+        }
+    }
+}
+
+/// The loop on a thread of its own; it says how it ended when it is joined.
+fn spawn_loop(turns: Loop, inputs: Receiver<Input>) -> std::io::Result<JoinHandle<Farewell>> {
+    vital::spawn("session", move || turns.run(&inputs))
 }

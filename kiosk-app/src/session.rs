@@ -5,16 +5,19 @@
 //! earlier request is dropped by its ticket; when a visit ends, everything personal is dropped with
 //! its `Visit` value and the erasure is recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kiosk_device::{DeviceClass, Media, Status};
 use kiosk_ui::{Contrast, Language, Paper, Reading, TextSize, Touch, View};
+use uuid::Uuid;
 
 use crate::catalogue::Catalogue;
 use crate::clock::Moment;
-use crate::event::{Commitment, Effect, Erasure, Event, Frame, Slip, Ticket, Unanswered};
+use crate::event::{
+    Commitment, Effect, Erasure, Event, Frame, Note, Slip, Standing, Ticket, Unanswered,
+};
 use crate::words::Lang;
 
 mod answer;
@@ -22,6 +25,7 @@ mod device;
 mod face;
 mod finger;
 mod flow;
+mod order;
 mod paper;
 mod show;
 mod visit;
@@ -59,6 +63,18 @@ pub struct Session {
     active_at: Duration,
     /// A slip that a power cut left unprinted.
     missed: Option<Ticket>,
+    /// What orders have made of the terminal.
+    standing: Standing,
+    /// Items that the desired state withdraws.
+    withdrawn: BTreeSet<String>,
+    /// Upstreams that take nothing now.
+    upstreams_down: BTreeSet<String>,
+    /// The store takes new work.
+    has_room: bool,
+    /// A restart that waits until nobody is here.
+    restart: Option<Uuid>,
+    /// The program is about to end.
+    is_ending: bool,
 }
 
 /// Where the visitor is. Personal data lives in [`Visit`], except what is being typed.
@@ -230,7 +246,20 @@ impl Session {
             visit: Visit::default(),
             active_at: Duration::ZERO,
             missed: None,
+            standing: Standing::default(),
+            withdrawn: BTreeSet::new(),
+            upstreams_down: BTreeSet::new(),
+            has_room: true,
+            restart: None,
+            is_ending: false,
         }
+    }
+
+    /// The same session, standing as orders had left the terminal before it was started.
+    #[must_use]
+    pub fn standing(mut self, standing: Standing) -> Self {
+        self.standing = standing;
+        self
     }
 
     /// Advances by one event and says what to do about it, in order.
@@ -268,7 +297,14 @@ impl Session {
             Event::Link(is_online) => self.is_online = is_online,
             Event::Pending(count) => self.pending = count,
             Event::SlipMissed(commitment) => self.slip_missed(commitment, &mut effects),
+            Event::Ordered { id, order } => self.ordered(id, order, &mut effects),
+            Event::Suspended(items) => self.withdrawn = items.into_iter().collect(),
+            Event::Upstream { name, is_up } => self.upstream(name, is_up, now, &mut effects),
+            Event::Room(has_room) => self.has_room = has_room,
+            // Sealing is the store's business; the visit goes on as before.
+            Event::SealingKey(_) => {}
         }
+        self.restart_if_idle(&mut effects);
         effects
     }
 
@@ -340,6 +376,7 @@ impl Session {
     fn end_visit(&mut self, now: Moment, is_timed_out: bool, effects: &mut Vec<Effect>) {
         let erasure = self.visit.erasure();
         let was_empty = self.visit.is_empty();
+        self.note_end(is_timed_out, effects);
         let until = now.uptime + LEAVE_LIMIT;
         let has_paper = self.visit.has_paper;
         self.turn_to(
@@ -360,10 +397,18 @@ impl Session {
 
     /// Drops what the visitor has given so far, and records that it was dropped.
     fn forget(&mut self, effects: &mut Vec<Effect>) {
+        self.note_end(false, effects);
         let erasure = self.visit.erasure();
         self.visit = Visit::default();
         if erasure != Erasure::default() {
             effects.push(Effect::Erased(erasure));
+        }
+    }
+
+    /// An item was begun and is over, whatever came of it.
+    fn note_end(&self, is_timed_out: bool, effects: &mut Vec<Effect>) {
+        if self.visit.has_begun {
+            effects.push(Effect::Note(Note::VisitEnded { is_timed_out }));
         }
     }
 

@@ -9,18 +9,18 @@ use std::thread::{self, JoinHandle};
 ///
 /// # Errors
 /// When the machine cannot start a thread.
-pub fn spawn(
+pub fn spawn<T: Send + 'static>(
     name: &'static str,
-    run: impl FnOnce() + Send + 'static,
-) -> std::io::Result<JoinHandle<()>> {
+    run: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<JoinHandle<T>> {
     thread::Builder::new().name(name.to_owned()).spawn(move || {
-        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
             tracing::error!(
                 thread = name,
                 "vital thread failed; the terminal ends and starts anew"
             );
-            std::process::abort();
-        }
+            std::process::abort()
+        })
     })
 }
 

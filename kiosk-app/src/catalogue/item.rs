@@ -18,6 +18,9 @@ pub struct Item {
     pub version: u32,
     /// Department that answers.
     pub department: String,
+    /// The system behind the platform that takes the cases, as the platform names it; empty where the
+    /// platform answers itself.
+    pub upstream: String,
     /// Groups of the home page that list it.
     pub groups: Vec<String>,
     /// Symbol.
@@ -269,6 +272,11 @@ impl Item {
                     .cloned()
             })
             .collect()
+    }
+
+    /// What people call the system behind the platform; only for an item that names one.
+    pub fn upstream_name(&self, lang: Lang) -> &str {
+        self.text(lang, "upstream")
     }
 
     /// True when a step of that name belongs to the item.

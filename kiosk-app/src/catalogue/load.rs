@@ -21,6 +21,8 @@ struct File {
     id: Spanned<String>,
     version: u32,
     department: String,
+    #[serde(default)]
+    upstream: Option<Spanned<String>>,
     groups: Vec<String>,
     icon: String,
     search: Vec<String>,
@@ -105,6 +107,7 @@ pub(super) fn package(directory: &Path) -> Result<Item, Vec<Mistake>> {
         id: file.id.into_inner(),
         version: file.version,
         department: file.department,
+        upstream: file.upstream.map(Spanned::into_inner).unwrap_or_default(),
         groups: file.groups,
         icon: file.icon,
         search: file.search,
@@ -203,6 +206,15 @@ fn check_head(report: &mut Report<'_>, file: &File, directory: &Path) {
             "name at least one of id-card, typed-number",
         );
     }
+    if let Some(upstream) = &file.upstream
+        && !is_upstream(upstream.get_ref())
+    {
+        report.add(
+            upstream.span().start,
+            "upstream",
+            "1 to 32 lower-case letters, digits or `-`, as the platform names it",
+        );
+    }
     if file
         .search
         .iter()
@@ -214,6 +226,13 @@ fn check_head(report: &mut Report<'_>, file: &File, directory: &Path) {
             "search words are initials or digits, without accents",
         );
     }
+}
+
+fn is_upstream(name: &str) -> bool {
+    (1..=32).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// Each step once, and first of all who.
@@ -349,6 +368,10 @@ fn keys(file: &File) -> Vec<String> {
         .to_vec();
     if file.eligibility.age_min.is_some() {
         keys.push("refusal.age".to_owned());
+    }
+    if file.upstream.is_some() {
+        // What people call it: the glass says which system is down.
+        keys.push("upstream".to_owned());
     }
     for step in &file.step {
         match step.get_ref() {

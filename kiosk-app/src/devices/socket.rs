@@ -1,8 +1,12 @@
 //! The way into a running terminal for the technician's commands: a Unix socket that only the
 //! terminal's own user can open. One JSON object a line in, one out. It shows devices, changes log
-//! levels and records; it cannot touch the screen, a device or the queue.
+//! levels, records, and takes questions to the desk of the queue; it cannot touch the screen or a
+//! device.
+//!
+//! Where a question takes or brings more than a line (a bundle, receipts, the audit log), the bytes
+//! travel in frames: four bytes of length, big-endian, then the content; a length of zero ends them.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -16,18 +20,25 @@ use kiosk_device::usb::sysfs::Sysfs;
 use serde::{Deserialize, Serialize};
 
 use super::{Report, Roster};
+use crate::clock;
+use crate::desk::{self, Desk};
 use crate::logging;
 
 /// Name of the socket in the directory of the durable state.
 pub const NAME: &str = "devices.sock";
 /// Longest line in. Chosen: a path and a few words.
 const LINE_BYTES_MAX: u64 = 8 * 1024;
-/// Longest answer that is read. Chosen: a report of 32 devices is about 60 KiB.
-const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
+/// Longest answer that is read. Chosen: 1000 rows of the queue with their words are about 2 MiB.
+const ANSWER_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Largest frame.
+const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// Connections at once. Chosen: a technician and a script.
 const CONNECTIONS_MAX: usize = 4;
 /// Wait for a technician who does not go on, and for a terminal that does not answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Wait for the desk: 10,000 receipts on a slow disk take minutes.
+const DESK_PATIENCE: Duration = Duration::from_mins(10);
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +67,8 @@ pub enum Ask {
         /// The device.
         device: String,
     },
+    /// Something for the desk of the queue.
+    Desk(desk::Ask),
 }
 
 /// What is answered.
@@ -64,6 +77,8 @@ pub enum Ask {
 pub enum Answer {
     /// The devices.
     Report(Report),
+    /// The desk answers.
+    Desk(desk::Answer),
     /// It was done.
     Done {
         /// What, in words.
@@ -76,11 +91,12 @@ pub enum Answer {
     },
 }
 
-/// Serves the socket in `directory` for the life of the process; an old socket is replaced.
+/// Serves the socket in `directory` for the life of the process; an old socket is replaced. Without
+/// a desk only the devices are shown.
 ///
 /// # Errors
 /// The socket cannot be made or its rights cannot be set.
-pub fn serve(directory: &Path, roster: Roster) -> io::Result<()> {
+pub fn serve(directory: &Path, roster: Roster, desk: Option<Desk>) -> io::Result<()> {
     let path = directory.join(NAME);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -97,19 +113,23 @@ pub fn serve(directory: &Path, roster: Roster) -> io::Result<()> {
                 if open.load(Ordering::SeqCst) >= CONNECTIONS_MAX {
                     continue;
                 }
+                let room = Room {
+                    roster: roster.clone(),
+                    desk: another(desk.as_ref()),
+                };
                 open.fetch_add(1, Ordering::SeqCst);
-                let roster = roster.clone();
-                let open = Arc::clone(&open);
+                let count = Arc::clone(&open);
                 let started =
                     thread::Builder::new()
                         .name("technician".to_owned())
                         .spawn(move || {
-                            if let Err(error) = answer_all(&stream, &roster) {
+                            if let Err(error) = answer_all(&stream, room) {
                                 tracing::debug!(%error, "a technician's connection ended");
                             }
-                            open.fetch_sub(1, Ordering::SeqCst);
+                            count.fetch_sub(1, Ordering::SeqCst);
                         });
                 if let Err(error) = started {
+                    open.fetch_sub(1, Ordering::SeqCst);
                     tracing::warn!(%error, "a technician's connection could not be served");
                 }
             }
@@ -117,7 +137,20 @@ pub fn serve(directory: &Path, roster: Roster) -> io::Result<()> {
         .map(drop)
 }
 
-fn answer_all(stream: &UnixStream, roster: &Roster) -> io::Result<()> {
+/// What one connection can ask.
+struct Room {
+    roster: Roster,
+    desk: Option<Desk>,
+}
+
+fn another(desk: Option<&Desk>) -> Option<Desk> {
+    desk?
+        .another()
+        .inspect_err(|error| tracing::warn!(code = error.code(), %error, "no desk"))
+        .ok()
+}
+
+fn answer_all(stream: &UnixStream, mut room: Room) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut lines = BufReader::new(stream);
@@ -129,7 +162,8 @@ fn answer_all(stream: &UnixStream, roster: &Roster) -> io::Result<()> {
             return Ok(());
         }
         let answer = match serde_json::from_str(&line) {
-            Ok(ask) => answer(ask, roster),
+            Ok(Ask::Desk(ask)) => Answer::Desk(at_desk(ask, &mut room, &mut lines, &mut out)?),
+            Ok(ask) => answer(ask, &room.roster),
             Err(error) => refused(format!("not understood: {error}")),
         };
         let mut line = serde_json::to_vec(&answer)?;
@@ -138,8 +172,109 @@ fn answer_all(stream: &UnixStream, roster: &Roster) -> io::Result<()> {
     }
 }
 
+fn at_desk(
+    ask: desk::Ask,
+    room: &mut Room,
+    lines: &mut impl Read,
+    out: &mut impl Write,
+) -> io::Result<desk::Answer> {
+    let (takes, brings) = (ask.takes_bytes(), ask.brings_bytes());
+    let mut body = FrameReader::new(lines, takes);
+    let mut frames = BufWriter::with_capacity(FRAME_BYTES_MAX, FrameWriter { out });
+    let answer = match &mut room.desk {
+        Some(desk) => desk.answer(ask, &mut body, &mut frames, clock::now()),
+        None => desk::Answer::Refused {
+            code: "queue.in-use".to_owned(),
+            words: "the terminal has no connection to its store to spare; try again".to_owned(),
+        },
+    };
+    if takes {
+        // What was not read would be taken for the next question.
+        io::copy(&mut body, &mut io::sink())?;
+    }
+    frames.flush()?;
+    if brings {
+        frames.get_mut().end()?;
+    }
+    Ok(answer)
+}
+
+/// Writes frames.
+struct FrameWriter<'a, W> {
+    out: &'a mut W,
+}
+
+impl<W: Write> FrameWriter<'_, W> {
+    fn end(&mut self) -> io::Result<()> {
+        self.out.write_all(&0_u32.to_be_bytes())
+    }
+}
+
+impl<W: Write> Write for FrameWriter<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = &bytes[..bytes.len().min(FRAME_BYTES_MAX)];
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let length = u32::try_from(bytes.len()).unwrap_or(0);
+        self.out.write_all(&length.to_be_bytes())?;
+        self.out.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Reads the content of frames up to their end.
+struct FrameReader<'a, R> {
+    frames: &'a mut R,
+    /// Bytes left of the current frame.
+    left: usize,
+    is_open: bool,
+}
+
+impl<'a, R: Read> FrameReader<'a, R> {
+    fn new(frames: &'a mut R, is_open: bool) -> Self {
+        Self {
+            frames,
+            left: 0,
+            is_open,
+        }
+    }
+}
+
+impl<R: Read> Read for FrameReader<'_, R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.is_open && self.left == 0 {
+            let mut length = [0; 4];
+            self.frames.read_exact(&mut length)?;
+            self.left = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+            self.is_open = self.left > 0;
+            if self.left > FRAME_BYTES_MAX {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "a frame is larger than agreed",
+                ));
+            }
+        }
+        if !self.is_open || bytes.is_empty() {
+            return Ok(0);
+        }
+        let wanted = bytes.len().min(self.left);
+        let count = self.frames.read(&mut bytes[..wanted])?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.left -= count;
+        Ok(count)
+    }
+}
+
 fn answer(ask: Ask, roster: &Roster) -> Answer {
     match ask {
+        Ask::Desk(_) => refused("the desk is asked elsewhere".to_owned()),
         Ask::List => Answer::Report(roster.report(&Sysfs::default(), true)),
         Ask::Level { device, level } => set_level(roster, &device, level.as_deref()),
         Ask::Record {
@@ -202,28 +337,94 @@ fn refused(words: String) -> Answer {
 /// # Errors
 /// The terminal runs and does not answer, or this user may not ask.
 pub fn ask(directory: &Path, ask: &Ask) -> io::Result<Option<Answer>> {
-    let mut stream = match UnixStream::connect(directory.join(NAME)) {
-        Ok(stream) => stream,
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-            ) =>
-        {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
+    let Some(mut line) = Line::open(directory)? else {
+        return Ok(None);
     };
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut line = serde_json::to_vec(ask)?;
-    line.push(b'\n');
-    stream.write_all(&line)?;
-    let mut answer = String::new();
-    BufReader::new(stream)
-        .take(ANSWER_BYTES_MAX)
-        .read_line(&mut answer)?;
-    Ok(Some(serde_json::from_str(&answer)?))
+    line.send(ask)?;
+    line.answer().map(Some)
+}
+
+/// A connection to the running terminal, for several questions.
+#[derive(Debug)]
+pub struct Line {
+    stream: BufReader<UnixStream>,
+}
+
+impl Line {
+    /// Opens it; `Ok(None)` when no terminal runs.
+    ///
+    /// # Errors
+    /// A terminal runs and this user may not ask.
+    pub fn open(directory: &Path) -> io::Result<Option<Self>> {
+        let stream = match UnixStream::connect(directory.join(NAME)) {
+            Ok(stream) => stream,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Some(Self {
+            stream: BufReader::new(stream),
+        }))
+    }
+
+    /// Asks the desk. `body` goes after the question where it takes bytes; bytes before the answer
+    /// go to `out`, and what fails there ends the connection.
+    ///
+    /// # Errors
+    /// The terminal does not answer, `out` fails, or the answer is not understood.
+    pub fn ask(
+        &mut self,
+        ask: &desk::Ask,
+        body: &[u8],
+        out: &mut dyn Write,
+    ) -> io::Result<desk::Answer> {
+        let stream = self.stream.get_ref();
+        stream.set_read_timeout(Some(DESK_PATIENCE))?;
+        self.send(&Ask::Desk(ask.clone()))?;
+        if ask.takes_bytes() {
+            let mut stream = self.stream.get_ref();
+            let mut frames = FrameWriter { out: &mut stream };
+            frames.write_all(body)?;
+            frames.end()?;
+        }
+        if ask.brings_bytes() {
+            io::copy(&mut FrameReader::new(&mut self.stream, true), out)?;
+        }
+        match self.answer()? {
+            Answer::Desk(answer) => Ok(answer),
+            Answer::Refused { words } => Ok(desk::Answer::Refused {
+                code: "queue.no-answer".to_owned(),
+                words,
+            }),
+            Answer::Report(_) | Answer::Done { .. } => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the terminal answered something else",
+            )),
+        }
+    }
+
+    fn send(&mut self, ask: &Ask) -> io::Result<()> {
+        let mut line = serde_json::to_vec(ask)?;
+        line.push(b'\n');
+        self.stream.get_ref().write_all(&line)
+    }
+
+    fn answer(&mut self) -> io::Result<Answer> {
+        let mut answer = String::new();
+        self.stream
+            .by_ref()
+            .take(ANSWER_BYTES_MAX)
+            .read_line(&mut answer)?;
+        Ok(serde_json::from_str(&answer)?)
+    }
 }
 
 #[cfg(test)]
@@ -247,6 +448,10 @@ mod tests {
                     device: "scanner".to_owned(),
                 },
             ),
+            (
+                r#"{"ask":"desk","what":"list","dead_only":true}"#,
+                Ask::Desk(desk::Ask::List { dead_only: true }),
+            ),
         ];
         for (text, expect) in asks {
             assert_eq!(serde_json::from_str::<Ask>(text).unwrap(), expect);
@@ -258,7 +463,7 @@ mod tests {
     fn only_the_owner_may_ask_and_nonsense_is_answered_in_words() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(ask(directory.path(), &Ask::List).unwrap(), None);
-        serve(directory.path(), Roster::default()).unwrap();
+        serve(directory.path(), Roster::default(), None).unwrap();
         let path = directory.path().join(NAME);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -273,5 +478,44 @@ mod tests {
         let mut lines = BufReader::new(stream).lines();
         assert!(lines.next().unwrap().unwrap().contains("not understood"));
         assert!(lines.next().unwrap().unwrap().contains("\"devices\":[]"));
+    }
+
+    #[test]
+    fn frames_bring_back_what_went_in_and_nonsense_ends_them() {
+        let mut bytes = Vec::new();
+        let content = vec![7; FRAME_BYTES_MAX * 2 + 5];
+        let mut writer = FrameWriter { out: &mut bytes };
+        writer.write_all(&content).unwrap();
+        writer.end().unwrap();
+        bytes.extend(b"next");
+        let mut rest = bytes.as_slice();
+        let mut back = Vec::new();
+        FrameReader::new(&mut rest, true)
+            .read_to_end(&mut back)
+            .unwrap();
+        assert_eq!((back, rest), (content, &b"next"[..]));
+        for wrong in [&b"\x00\x00\x00\x05abc"[..], b"\xff\xff\xff\xffabc", b"\x00"] {
+            let mut rest = wrong;
+            let read = FrameReader::new(&mut rest, true).read_to_end(&mut Vec::new());
+            assert!(read.is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_desk_the_queue_is_refused_and_the_line_stays_in_step() {
+        let directory = tempfile::tempdir().unwrap();
+        serve(directory.path(), Roster::default(), None).unwrap();
+        let mut line = Line::open(directory.path()).unwrap().unwrap();
+        for ask in [
+            desk::Ask::Audit {},
+            desk::Ask::Receipts {},
+            desk::Ask::List { dead_only: true },
+        ] {
+            let answer = line.ask(&ask, b"some receipts", &mut io::sink()).unwrap();
+            assert!(
+                matches!(&answer, desk::Answer::Refused { code, .. } if code == "queue.in-use"),
+                "{answer:?}"
+            );
+        }
     }
 }

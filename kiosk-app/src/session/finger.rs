@@ -7,7 +7,7 @@ use super::visit::Role;
 use super::{Page, Session, Way, is_setting};
 use crate::catalogue::{FieldKind, Step};
 use crate::clock::Moment;
-use crate::event::Effect;
+use crate::event::{Effect, Note};
 
 /// Longest typed identity number.
 const NUMBER_LENGTH: usize = 18;
@@ -23,7 +23,7 @@ impl Session {
         match touch {
             Touch::Start => {
                 if matches!(self.page, Page::Attract) {
-                    self.home();
+                    self.welcome();
                 }
             }
             Touch::Leave => {
@@ -75,6 +75,13 @@ impl Session {
         }
     }
 
+    /// Somebody is here: to the choice of items, unless the terminal is closed.
+    fn welcome(&mut self) {
+        if !self.is_closed() {
+            self.home();
+        }
+    }
+
     pub(super) fn home(&mut self) {
         self.page = Page::Home {
             group: "hot".to_owned(),
@@ -104,6 +111,9 @@ impl Session {
             }
             Page::Consent => {
                 self.visit.consent_time = now.minute();
+                if let Some((principal, helper)) = self.visit.pair() {
+                    effects.push(Effect::Note(Note::Consented { principal, helper }));
+                }
                 self.forward(now, effects);
             }
             Page::Question { .. } => self.answer_given(now, effects),
@@ -113,7 +123,8 @@ impl Session {
             Page::Preview { .. } => self.print_pages(effects),
             Page::Done { .. } => self.finish(now, effects),
             Page::Rating { .. } => self.end_visit(now, false, effects),
-            Page::TrackResult { .. } | Page::Attract => self.home(),
+            Page::TrackResult { .. } => self.home(),
+            Page::Attract => self.welcome(),
             Page::Leave { .. } => {
                 if !self.is_card_present() {
                     self.rest();

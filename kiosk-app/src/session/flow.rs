@@ -14,7 +14,7 @@ use super::{
 use crate::catalogue::item::{Field, Identification};
 use crate::catalogue::{FieldKind, Item, Offline, Step};
 use crate::clock::Moment;
-use crate::event::{Effect, Lens, Question, Ticket};
+use crate::event::{Effect, Lens, Note, Question, Ticket};
 use crate::person::Person;
 
 /// The platform answered, and the answer is no: that is not a missing line.
@@ -25,6 +25,16 @@ const EXPIRED_WAYS: &[Way] = &[Way::TypeNumber, Way::Home, Way::Leave];
 impl Session {
     /// Why an item cannot start now, as a problem code; `None` when it can.
     pub(super) fn obstacle(&self, item: &Item) -> Option<&'static str> {
+        if self.is_closed() && !self.visit.has_begun {
+            return Some("session.closed");
+        }
+        if self.is_suspended(&item.id) {
+            return Some("session.suspended");
+        }
+        // Said before anybody types anything: what cannot be stored cannot be accepted.
+        if !self.has_room && item.has_step("submit") {
+            return Some("queue.no-room");
+        }
         let device = item
             .required
             .iter()
@@ -69,6 +79,12 @@ impl Session {
             return;
         }
         self.visit.is_for_other = is_for_other;
+        if !self.visit.has_begun {
+            self.visit.has_begun = true;
+            effects.push(Effect::Note(Note::VisitBegun {
+                item: item.id.clone(),
+            }));
+        }
         self.enter(0, now, effects);
     }
 
@@ -210,6 +226,11 @@ impl Session {
             self.trouble("id-card.expired", String::new(), ways, effects);
             return;
         }
+        effects.push(Effect::Note(Note::Identified {
+            role: role.name(),
+            document: person.source.name(),
+            number: person.number.clone(),
+        }));
         match role {
             Role::Helper => self.identify(Role::Principal, effects),
             Role::Witness => self.ask_witness(effects),
@@ -229,6 +250,9 @@ impl Session {
         if is_same {
             self.trouble("session.same-person", String::new(), ONLINE_WAYS, effects);
             return;
+        }
+        if let Some((principal, helper)) = self.visit.pair() {
+            effects.push(Effect::Note(Note::HelperActs { principal, helper }));
         }
         let age = person.age_on(now.date());
         if let (Some(age_min), Some(age)) = (item.age_min, age)

@@ -65,7 +65,12 @@ impl Session {
         self.active_at = now.uptime;
         self.visit.commitment = Some(commitment);
         let wait = self.receipt_wait();
-        if self.is_online && !wait.is_zero() {
+        let is_up = self
+            .visit
+            .item
+            .as_deref()
+            .is_none_or(|item| !self.is_upstream_down(item));
+        if self.is_online && is_up && !wait.is_zero() {
             self.turn_to(
                 Page::AwaitingReceipt {
                     until: now.uptime + wait,

@@ -135,6 +135,7 @@ fn progress(session: &Session) -> Option<Progress> {
 fn screen(session: &Session) -> Screen {
     let lang = session.lang();
     match &session.page {
+        Page::Attract if session.is_closed() => closed(lang),
         Page::Attract => Screen::Attract {
             board: session.site.board.clone(),
         },
@@ -193,6 +194,18 @@ fn screen(session: &Session) -> Screen {
         } => track_result(lang, number, state, words, updated),
         Page::Trouble { code, words, ways } => trouble(lang, code, words, ways),
         Page::Leave { is_timed_out, .. } => leave(session, *is_timed_out),
+    }
+}
+
+/// Nobody is served; the telephone stands in the header.
+fn closed(lang: Lang) -> Screen {
+    let problem = problem::get("session.closed");
+    Screen::Problem {
+        title: problem.title(lang).to_owned(),
+        advice: problem.advice(lang).to_owned(),
+        picture: problem.picture.clone(),
+        code: String::new(),
+        ways: Vec::new(),
     }
 }
 
@@ -396,7 +409,17 @@ fn offline_words(session: &Session, item: &Item) -> String {
         (false, Offline::OnlineOnly) => "offline.impossible",
         (false, Offline::AcceptAndQueue | Offline::CaptureEvidence) => "offline.queued",
     };
-    format!("{} {}", text(lang, now), item.text(lang, "offline"))
+    let mut words = format!("{} {}", text(lang, now), item.text(lang, "offline"));
+    if session.is_upstream_down(item) {
+        words.push(' ');
+        words.push_str(&upstream_words(lang, item, "upstream.before"));
+    }
+    words
+}
+
+/// Which system behind the platform is down, by the name that people know.
+fn upstream_words(lang: Lang, item: &Item, key: &str) -> String {
+    fill(lang, key, &[("upstream", item.upstream_name(lang))])
 }
 
 fn identify(session: &Session, role: Role, reading: Reading, code: &str) -> Screen {
@@ -856,6 +879,9 @@ fn done(session: &Session, paper: Paper, code: &str) -> Screen {
                     receipt.message.clone()
                 }
                 ("done.rejected", _) => problem::get("platform.rejected").advice(lang).to_owned(),
+                ("done.pending", _) if session.is_upstream_down(item) => {
+                    upstream_words(lang, item, "upstream.saved")
+                }
                 (key, _) => item.text(lang, key).to_owned(),
             };
             lines.push(line(text(lang, "done.time"), commitment.time.clone()));

@@ -19,6 +19,17 @@ pub(super) enum Role {
     Witness,
 }
 
+impl Role {
+    /// The word in the audit log.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Helper => "helper",
+            Self::Principal => "principal",
+            Self::Witness => "witness",
+        }
+    }
+}
+
 /// How the principal was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Verification {
@@ -30,9 +41,15 @@ pub(super) struct Verification {
 
 /// What the visitor has given and received so far.
 #[derive(Clone, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four facts of a visit that have nothing to do with each other"
+)]
 pub(super) struct Visit {
     pub(super) item: Option<Arc<Item>>,
     pub(super) is_for_other: bool,
+    /// The first step was reached; it is counted and in the audit log.
+    pub(super) has_begun: bool,
     /// Index of the current step of the item.
     pub(super) step: usize,
     pub(super) principal: Option<Person>,
@@ -87,6 +104,12 @@ impl Visit {
             Role::Principal => self.principal = person,
             Role::Witness => self.witness = person,
         }
+    }
+
+    /// The numbers of the person concerned and of who acts for them, once both are identified.
+    pub(super) fn pair(&self) -> Option<(Sensitive<String>, Sensitive<String>)> {
+        let (principal, helper) = (self.principal.as_ref()?, self.helper.as_ref()?);
+        Some((principal.number.clone(), helper.number.clone()))
     }
 
     /// Counts what dropping this value erases.

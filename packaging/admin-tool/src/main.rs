@@ -1,0 +1,406 @@
+//! `kiosk-admin`: the administrator's tool.
+//!
+//! Exit status 0: done; 1: not done, or not everything was taken, or a log is not whole; 2: wrong use.
+
+use std::fs::File;
+use std::io::{BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::{Parser, Subcommand, ValueEnum};
+use kiosk_admin::audit_file;
+use kiosk_admin::clock;
+use kiosk_admin::files;
+use kiosk_admin::import::{Certificates, Destination, Outcome};
+use kiosk_admin::order::{self, Order};
+use kiosk_sealing::audit::{self, Hash};
+use kiosk_sealing::{Algorithm, DeviceKey, KeySource, PublicKey, RecipientSecret, Suite};
+use uuid::Uuid;
+
+/// Tool of the administrator.
+#[derive(Parser)]
+#[command(name = "kiosk-admin", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Keys that sign: of a terminal, of whoever orders.
+    Keys {
+        #[command(subcommand)]
+        command: Keys,
+    },
+    /// Keys that terminals seal to.
+    SealingKey {
+        #[command(subcommand)]
+        command: SealingKey,
+    },
+    /// The secret that whoever brings bundles shows to the platform.
+    ImportToken {
+        #[command(subcommand)]
+        command: ImportToken,
+    },
+    /// Hand bundle parts of a stick to a platform; the receipts are written beside them.
+    ImportBundle {
+        /// The parts.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Base address of the platform.
+        #[arg(long)]
+        platform: String,
+        /// File of the import token.
+        #[arg(long)]
+        token_file: PathBuf,
+        /// Who vouches for the platform, in PEM; needed for https.
+        #[arg(long)]
+        ca: Option<PathBuf>,
+        /// Our own certificate, in PEM, where the platform wants one.
+        #[arg(long, requires = "certificate_key")]
+        certificate: Option<PathBuf>,
+        /// The key of that certificate, in PEM.
+        #[arg(long, requires = "certificate")]
+        certificate_key: Option<PathBuf>,
+        /// Refuse parts that are not signed by one of these.
+        #[arg(long)]
+        key: Vec<PublicKey>,
+    },
+    /// Audit logs of terminals.
+    Audit {
+        #[command(subcommand)]
+        command: Audit,
+    },
+    /// Orders to terminals.
+    Order {
+        #[command(subcommand)]
+        command: Orders,
+    },
+}
+
+#[derive(Subcommand)]
+enum Keys {
+    /// Make a key in a new file; the public half is printed.
+    New {
+        /// How it signs.
+        #[arg(long, value_enum, default_value_t = Signs::Ed25519)]
+        algorithm: Signs,
+        /// The file.
+        file: PathBuf,
+    },
+    /// Print the public half of a key.
+    Show {
+        /// How it signs.
+        #[arg(long, value_enum, default_value_t = Signs::Ed25519)]
+        algorithm: Signs,
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum SealingKey {
+    /// Make a key in a new file; the public half, for `platform.sealing_key`, is printed.
+    New {
+        /// Which cryptography.
+        #[arg(long, value_enum, default_value_t = Suites::Intl)]
+        suite: Suites,
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum ImportToken {
+    /// Make a token in a new file.
+    New {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum Audit {
+    /// Verify an exported log.
+    Verify {
+        /// The file that `kiosk audit export` wrote.
+        file: PathBuf,
+        /// Keys of the terminal, as `kiosk key show` printed them.
+        #[arg(long, required = true)]
+        key: Vec<PublicKey>,
+        /// `SEQUENCE:HASH`, as the platform shows it for the terminal.
+        #[arg(long, value_parser = anchor)]
+        anchor: Option<(u64, Hash)>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Orders {
+    /// Sign an order; the text is printed.
+    Sign {
+        /// Number of the terminal.
+        #[arg(long)]
+        terminal: String,
+        /// What to do.
+        #[arg(long)]
+        kind: String,
+        /// The item, where the order is about one.
+        #[arg(long)]
+        item: Option<String>,
+        /// How long it may be obeyed.
+        #[arg(long, default_value_t = 3600)]
+        expires_in_s: i64,
+        /// How the key signs.
+        #[arg(long, value_enum, default_value_t = Signs::Ed25519)]
+        algorithm: Signs,
+        /// File of the command key.
+        #[arg(long)]
+        key_file: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Signs {
+    /// Ed25519.
+    Ed25519,
+    /// SM2 with SM3.
+    Sm2Sm3,
+}
+
+impl From<Signs> for Algorithm {
+    fn from(signs: Signs) -> Self {
+        match signs {
+            Signs::Ed25519 => Self::Ed25519,
+            Signs::Sm2Sm3 => Self::Sm2,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Suites {
+    /// X25519, AES-256-GCM.
+    Intl,
+    /// SM2, SM4-GCM.
+    Gm,
+}
+
+impl From<Suites> for Suite {
+    fn from(suite: Suites) -> Self {
+        match suite {
+            Suites::Intl => Self::Intl,
+            Suites::Gm => Self::Gm,
+        }
+    }
+}
+
+fn anchor(text: &str) -> Result<(u64, Hash), &'static str> {
+    const EXPECTED: &str = "an anchor is SEQUENCE:HASH, the hash in 64 hexadecimal digits";
+    let (sequence, head) = text.split_once(':').ok_or(EXPECTED)?;
+    let head = audit::parse_hash(head).ok_or(EXPECTED)?;
+    Ok((sequence.parse().map_err(|_| EXPECTED)?, head))
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            // Nothing else can be said when even this cannot.
+            drop(writeln!(std::io::stderr(), "kiosk-admin: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say(words: &str) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout(), "{words}")?)
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Keys {
+            command: Keys::New { algorithm, file },
+        } => {
+            files::refuse_existing(&file)?;
+            show(&open_key(&file, algorithm)?)
+        }
+        Command::Keys {
+            command: Keys::Show { algorithm, file },
+        } => show(&existing_key(&file, algorithm)?),
+        Command::SealingKey {
+            command: SealingKey::New { suite, file },
+        } => new_sealing_key(suite.into(), &file),
+        Command::ImportToken {
+            command: ImportToken::New { file },
+        } => new_token(&file),
+        Command::ImportBundle {
+            files,
+            platform,
+            token_file,
+            ca,
+            certificate,
+            certificate_key,
+            key,
+        } => {
+            let certificates = Certificates {
+                ca,
+                own: certificate.zip(certificate_key),
+            };
+            let token = files::read_secret(&token_file)?;
+            let destination = Destination::new(&platform, token, &certificates)?;
+            import(&destination, &files, &key)
+        }
+        Command::Audit {
+            command: Audit::Verify { file, key, anchor },
+        } => verify(&file, &key, anchor),
+        Command::Order {
+            command:
+                Orders::Sign {
+                    terminal,
+                    kind,
+                    item,
+                    expires_in_s,
+                    algorithm,
+                    key_file,
+                },
+        } => {
+            let order = Order {
+                id: Uuid::now_v7(),
+                terminal,
+                kind,
+                item,
+                issued_at: clock::now(),
+                life_s: expires_in_s,
+            };
+            let key = existing_key(&key_file, algorithm)?;
+            say(&order::sign(&key, &order)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Opens a key file, making it where there is none.
+fn open_key(path: &Path, algorithm: Signs) -> anyhow::Result<DeviceKey> {
+    let source = KeySource::File {
+        path: path.to_path_buf(),
+        algorithm: algorithm.into(),
+    };
+    Ok(DeviceKey::open(&source)?)
+}
+
+fn existing_key(path: &Path, algorithm: Signs) -> anyhow::Result<DeviceKey> {
+    if !path.is_file() {
+        bail!("{}: there is no such key", path.display());
+    }
+    open_key(path, algorithm)
+}
+
+fn show(key: &DeviceKey) -> anyhow::Result<ExitCode> {
+    let public = key.public();
+    say(&format!("{public}\nid {}", public.key_id()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn new_sealing_key(suite: Suite, path: &Path) -> anyhow::Result<ExitCode> {
+    let secret = RecipientSecret::generate(suite)?;
+    files::write_secret(path, &secret.to_text())?;
+    let public = secret.public();
+    say(&format!("{public}\nid {}", public.key_id()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// 256 bits from the generator of keys, as text.
+fn new_token(path: &Path) -> anyhow::Result<ExitCode> {
+    let source = RecipientSecret::generate(Suite::Intl)?.to_text();
+    let token = URL_SAFE_NO_PAD.encode(Suite::Intl.digest(source.as_bytes()));
+    files::write_secret(path, &zeroize::Zeroizing::new(token))?;
+    say(&format!("wrote {}", path.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn import(
+    destination: &Destination,
+    files: &[PathBuf],
+    keys: &[PublicKey],
+) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut is_all_taken = true;
+    for file in files {
+        match runtime.block_on(destination.import(file, keys)) {
+            Ok(outcome) => is_all_taken &= report(file, &outcome)?,
+            // The other parts stand for themselves.
+            Err(error) => {
+                is_all_taken = false;
+                let error = anyhow::Error::from(error).context(file.display().to_string());
+                writeln!(std::io::stderr(), "kiosk-admin: {error:#}")?;
+            }
+        }
+    }
+    Ok(if is_all_taken {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Says what became of a part; true when the platform has all of it.
+fn report(file: &Path, outcome: &Outcome) -> anyhow::Result<bool> {
+    let Outcome {
+        manifest,
+        results,
+        receipts,
+    } = outcome;
+    say(&format!(
+        "{}: terminal {}, bundle {}, part {}, {} transactions",
+        file.display(),
+        manifest.terminal,
+        manifest.bundle,
+        manifest.part,
+        manifest.transactions
+    ))?;
+    for result in results {
+        say(&format!(
+            "  {}  {:<9} {}",
+            result.id, result.result, result.detail
+        ))?;
+    }
+    let taken = results.iter().filter(|result| result.is_taken()).count();
+    say(&format!(
+        "  {taken} taken; receipts for the way back: {}",
+        receipts.display()
+    ))?;
+    Ok(taken == usize::try_from(manifest.transactions).unwrap_or(usize::MAX))
+}
+
+fn verify(
+    path: &Path,
+    keys: &[PublicKey],
+    anchor: Option<(u64, Hash)>,
+) -> anyhow::Result<ExitCode> {
+    let place = || path.display().to_string();
+    let input = BufReader::new(File::open(path).with_context(place)?);
+    let (terminal, report) = audit_file::verify(input, keys, anchor).with_context(place)?;
+    for finding in &report.findings {
+        say(&format!("wrong  {finding}"))?;
+    }
+    let verdict = if report.is_whole() {
+        "whole"
+    } else {
+        "not whole"
+    };
+    say(&format!(
+        "{verdict}: terminal {terminal}, {} entries, head {}:{}",
+        report.entries,
+        report.sequence,
+        audit::hash_text(&report.head)
+    ))?;
+    Ok(if report.is_whole() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
