@@ -376,8 +376,8 @@ fn receipts_that_nobody_trusted_signed_settle_nothing() {
         })
         .unwrap()
     };
-    let forger = DeviceKey::generate(Algorithm::Ed25519).unwrap();
-    let forged = signed::sign(&forger, signed::RECEIPTS, &body("T001")).unwrap();
+    let stranger = DeviceKey::generate(Algorithm::Ed25519).unwrap();
+    let forged = signed::sign(&stranger, signed::RECEIPTS, &body("T001")).unwrap();
     let middle = good.len() / 2;
     let mut altered = good.to_owned().into_bytes();
     altered[middle] = if altered[middle] == b'A' { b'B' } else { b'A' };
@@ -468,16 +468,15 @@ fn a_dead_letter_is_told_in_words_with_the_way_out() {
             now().at,
         )
         .unwrap();
+    let act = |ask: Ask| {
+        let mut counter = world.counter();
+        counter.ask(&ask, &[], &mut std::io::sink(), now()).unwrap()
+    };
     let list = |dead_only| {
-        let ask = Ask::List { dead_only };
-        match world
-            .counter()
-            .ask(&ask, &[], &mut std::io::sink(), now())
-            .unwrap()
-        {
-            Answer::Rows { rows } => rows,
-            other => panic!("{other:?}"),
-        }
+        let Answer::Rows { rows } = act(Ask::List { dead_only }) else {
+            panic!("no list");
+        };
+        rows
     };
     let dead = list(true);
     assert_eq!(dead.len(), 1);
@@ -493,12 +492,6 @@ fn a_dead_letter_is_told_in_words_with_the_way_out() {
         assert!(text.contains(word), "{word} is not in {text}");
     }
     assert!(!text.contains(adult().number.expose()));
-    let act = |ask: Ask| {
-        world
-            .counter()
-            .ask(&ask, &[], &mut std::io::sink(), now())
-            .unwrap()
-    };
     let id = ids[0];
     let nobody = Ask::Retry {
         id,

@@ -196,7 +196,8 @@ mod tests {
             json!({ "checkpoint": checkpoint.unwrap() }),
         ];
         lines.extend(entries);
-        lines.join("\n") + "\n"
+        let texts: Vec<String> = lines.iter().map(ToString::to_string).collect();
+        texts.join("\n") + "\n"
     }
 
     fn findings(text: &str, key: &DeviceKey) -> usize {

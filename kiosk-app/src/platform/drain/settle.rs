@@ -405,9 +405,11 @@ impl Drain {
             return self.held[index].until.saturating_sub(now.uptime);
         }
         let failures = known.map_or(0, |index| self.held[index].failures);
+        // A platform that always asks for five seconds would be asked all night; the pause grows.
+        let grown = self.random.backoff(failures);
         let pause = match asked_s {
-            Some(seconds) => self.random.asked(Duration::from_secs(seconds)),
-            None => self.random.backoff(failures),
+            Some(seconds) => self.random.asked(Duration::from_secs(seconds)).max(grown),
+            None => grown,
         };
         let held = Held {
             upstream: name.clone(),
