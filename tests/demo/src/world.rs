@@ -117,15 +117,13 @@ impl World {
             .items
             .canonicalize()
             .with_context(|| format!("no item packages in {}", setting.items.display()))?;
-        let seal_keys = http::seal_keys(&platform.url())?;
-        let text = terminal_config(
-            &directory,
-            &items,
-            &bench.ports(),
-            &platform.url(),
-            &seal_keys,
-            setting.is_window,
-        )?;
+        let line = Line {
+            url: platform.url(),
+            seal_keys: http::seal_keys(&platform.url())?,
+            sealing_key: platform.sealing_key(),
+            command_key: platform.command_key(),
+        };
+        let text = terminal_config(&directory, &items, &bench.ports(), &line, setting.is_window)?;
         std::fs::write(&launch.config, text)?;
         Ok(Self {
             terminal: None,
@@ -388,7 +386,6 @@ fn platform_config() -> anyhow::Result<central_platform::Config> {
     })
 }
 
-/// `kiosk.toml` as an installer would write it.
 /// The power supply and the board, as far as the bench has them.
 fn add_auxiliaries(config: &mut serde_json::Value, ports: &Ports) {
     let Some(devices) = config["device"].as_array_mut() else {
@@ -408,12 +405,20 @@ fn add_auxiliaries(config: &mut serde_json::Value, ports: &Ports) {
     }
 }
 
+/// What an installer knows of the platform.
+struct Line {
+    url: String,
+    seal_keys: serde_json::Map<String, serde_json::Value>,
+    sealing_key: String,
+    command_key: String,
+}
+
+/// `kiosk.toml` as an installer would write it.
 fn terminal_config(
     directory: &Path,
     items: &Path,
     ports: &Ports,
-    url: &str,
-    seal_keys: &serde_json::Map<String, serde_json::Value>,
+    line: &Line,
     is_window: bool,
 ) -> anyhow::Result<String> {
     let device = |id: &str, class: &str, driver: &str, port: &str| json!({ "id": id, "class": class, "driver": driver, "port": port });
@@ -428,7 +433,13 @@ fn terminal_config(
             "board": ["本周六上午在村委会集中办理医保缴费", "高龄津贴全年都可以申请，满 70 岁就能办"],
         },
         "screen": { "width_px": width_px, "height_px": height_px, "is_fullscreen": false },
-        "platform": { "url": url, "seal_keys": seal_keys, "probe_s": 1 },
+        "platform": {
+            "url": line.url,
+            "seal_keys": line.seal_keys,
+            "sealing_key": line.sealing_key,
+            "command_keys": [line.command_key],
+            "probe_s": 1,
+        },
         "paths": { "state": directory.join("state"), "items": items },
         "device": [
             device("id-card", "id-card", "sdt", &ports.id_card.display().to_string()),
@@ -448,6 +459,7 @@ fn terminal_config(
 mod tests {
     use super::*;
     use crate::control::Element;
+    use kiosk_sealing::{Algorithm, DeviceKey, RecipientSecret, Suite};
 
     fn sight(labels: &[&str]) -> Sight {
         let element = |label: &&str| Element {
@@ -484,16 +496,16 @@ mod tests {
             document_camera: "tcp:127.0.0.1:2/stream".to_owned(),
             ..Ports::default()
         };
-        let keys = serde_json::Map::new();
-        let text = terminal_config(
-            directory.path(),
-            &default_items(),
-            &ports,
-            "http://127.0.0.1:1",
-            &keys,
-            false,
-        )
-        .unwrap();
+        let secret = RecipientSecret::generate(Suite::Intl).unwrap();
+        let commander = DeviceKey::generate(Algorithm::Ed25519).unwrap();
+        let line = Line {
+            url: "http://127.0.0.1:1".to_owned(),
+            seal_keys: serde_json::Map::new(),
+            sealing_key: secret.public().to_string(),
+            command_key: commander.public().to_string(),
+        };
+        let text =
+            terminal_config(directory.path(), &default_items(), &ports, &line, false).unwrap();
         let config = kiosk_app::Config::parse(&text).unwrap();
         assert_eq!((config.devices.len(), config.platform.probe_s), (6, 1));
     }
