@@ -1,6 +1,7 @@
 # Two commands do everything on a fresh Debian 12 or later with a Rust toolchain:
 #   make demo   installs what is missing, builds, runs the main job
 #   make test   everything CI runs
+# Proofs: make kill-loop N=1000, make power-loss ROUNDS=n, make simulate SEED=n DAYS=30
 # Others: make bench, make release, make fuzz SECONDS=n, make lab, make golden, make clean-demo
 
 SHELL := /bin/bash
@@ -17,8 +18,13 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 CARGO ?= cargo
 DEMO_OUT ?= target/demo
 SECONDS ?= 60
+# Of the proofs: how many kills, how many rounds, where the dice start, how long the month is.
+N ?= 1000
+ROUNDS ?= 500
+SEED ?= 1
+DAYS ?= 30
 
-.PHONY: demo test packages toolchain check-format check-lints check-tests check-docs check-rules bench release fuzz fuzz-these fuzz-keep lab golden clean-demo
+.PHONY: demo test packages toolchain check-format check-lints check-tests check-docs check-rules kill-loop power-loss simulate bench bench-peers release fuzz fuzz-these fuzz-keep lab golden clean-demo
 
 demo: packages toolchain
 	$(CARGO) build --locked -p kiosk-demo
@@ -64,10 +70,25 @@ check-rules:
 	    echo "cargo-deny is not installed: its checks of licences and sources run as tests (tests/rules.rs)."; \
 	fi
 
-# What is measured, on an idle machine: a card read against its wire, codes in distorted pictures.
-bench: packages toolchain
+# What a power cut, a kill and a month of misery leave behind, against an oracle outside the process;
+# a short run of each is in `make test`.
+kill-loop: packages toolchain
+	$(CARGO) run --locked -p kiosk-durability --bin kill-loop -- --kills $(N) --seed $(SEED)
+
+power-loss: packages toolchain
+	$(CARGO) run --locked -p kiosk-durability --bin power-loss -- --rounds $(ROUNDS) --seed $(SEED)
+
+simulate: packages toolchain
+	$(CARGO) run --locked -p kiosk-simulation -- --seed $(SEED) --days $(DAYS)
+
+# What is measured, on an idle machine: the queue beside its peers and the disk's own limit, a card
+# read against its wire, codes in distorted pictures.
+bench: packages toolchain bench-peers
 	$(CARGO) test --locked -p kiosk-id-card --test transports -- --ignored
 	$(CARGO) run --locked --release -p kiosk-qr-scanner --example measure 60
+
+bench-peers: packages toolchain
+	CARGO="$(CARGO)" tests/bench/run.sh
 
 release:
 	$(CARGO) build --locked --release -p kiosk-app --bin kiosk
@@ -76,7 +97,7 @@ release:
 # earlier runs found worth keeping (tests/fuzz/corpus.tar.gz, unpacked into corpus/, which grows);
 # `make fuzz-keep` packs the smallest set again. Findings land in tests/fuzz/artifacts. FUZZ="name name" takes some of them only.
 # Parsers of devices build alone; those of the terminal's own files build the whole terminal.
-FUZZ_DEVICES := $(shell sed -n 's/^ *name: "\(.*\)",$$/\1/p' tests/src/fuzz/devices.rs)
+FUZZ_DEVICES := $(shell sed -n 's/^ *name: "\(.*\)",$$/\1/p' tests/src/fuzz/devices.rs tests/src/fuzz/sealing.rs)
 FUZZ_APP := $(shell sed -n 's/^ *name: "\(.*\)",$$/\1/p' tests/src/fuzz/app.rs)
 FUZZ ?= $(FUZZ_DEVICES) $(FUZZ_APP)
 FUZZ_JOBS ?= 2
