@@ -5,10 +5,14 @@
 
 pub mod app;
 pub mod devices;
+pub mod sealing;
 
 pub use devices::Target;
 
 /// Every parser of outside bytes.
 pub fn targets() -> impl Iterator<Item = &'static Target> {
-    devices::TARGETS.iter().chain(app::TARGETS)
+    devices::TARGETS
+        .iter()
+        .chain(sealing::TARGETS)
+        .chain(app::TARGETS)
 }

@@ -1,5 +1,5 @@
 //! One fuzz program for every parser of outside bytes: the environment variable `KIOSK_TARGET` names
-//! the target. Built without the feature `app` it holds the parsers of devices alone and needs
+//! the target. Built without the feature `app` it holds the parsers of devices and of sealed bytes alone and needs
 //! neither the glass nor the typesetter.
 #![no_main]
 
@@ -11,6 +11,10 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../src/fuzz/devices.rs"]
 mod devices;
 
+#[cfg(not(feature = "app"))]
+#[path = "../../src/fuzz/sealing.rs"]
+mod sealing;
+
 #[cfg(feature = "app")]
 use kiosk_tests::fuzz::{Target, targets};
 
@@ -19,7 +23,7 @@ use devices::Target;
 
 #[cfg(not(feature = "app"))]
 fn targets() -> impl Iterator<Item = &'static Target> {
-    devices::TARGETS.iter()
+    devices::TARGETS.iter().chain(sealing::TARGETS)
 }
 
 fn target() -> &'static Target {
