@@ -165,7 +165,9 @@ fn the_packaged_configuration_is_valid_and_a_wrong_one_names_its_line() {
     let text = std::fs::read_to_string(&path).unwrap();
     // Nobody seals to a stranger's key: as it comes, the file asks for the platform's.
     let (line, message) = Config::parse(&text).unwrap_err();
-    assert!(line > 0 && message.contains("sealing_key"), "{message}");
+    let place = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    assert!(place.starts_with("sealing_key"), "{line}: {message}");
+    assert!(message.contains("kiosk-admin"), "{message}");
     let key = RecipientSecret::generate(Suite::Intl).unwrap().public();
     let text = text.replacen(
         "intl:REPLACE-WITH-THE-KEY-OF-YOUR-PLATFORM",
