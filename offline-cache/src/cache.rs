@@ -201,8 +201,16 @@ impl Cache {
 }
 
 pub(crate) fn make_directory(path: &Path) -> Result<(), CacheError> {
+    if path.is_dir() {
+        return Ok(());
+    }
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    Ok(())
+    // A new name is only on disk once the directory that holds it is.
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync_directory(Path::new(".")),
+        Some(parent) => sync_directory(parent),
+        None => Ok(()),
+    }
 }
 
 fn lock(directory: &Path) -> Result<File, CacheError> {
