@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use kiosk_sealing::audit::Checkpoint;
+use kiosk_sealing::hex;
 use offline_cache::{Cache, CacheError, NewAudit, Opening};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -13,7 +14,6 @@ use uuid::Uuid;
 use crate::clock::Moment;
 use crate::event::{Erasure, Note};
 use crate::keys::{KeyError, Keys};
-use crate::platform::hex;
 
 /// Who writes: the terminal itself.
 const TERMINAL: &str = "terminal";

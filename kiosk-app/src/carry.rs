@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::clock::Moment;
 use crate::platform::drain::{BatchResult, ProblemReply, receipt};
-use crate::platform::hex;
+use kiosk_sealing::hex;
 
 pub mod stick;
 

@@ -2,15 +2,13 @@
 //! in a file, a systemd credential or a TPM; and one secret that makes digests of persons, which is
 //! made at the first start and lives in the state directory, readable by the terminal alone.
 
-use std::fs::OpenOptions;
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kiosk_sealing::{DeviceKey, KeySource, PublicKey};
+use kiosk_sealing::{DeviceKey, KeySource, PublicKey, write_private};
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
@@ -112,19 +110,7 @@ fn open_file(
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let bytes = make()?;
-            let new = path.with_extension("new");
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&new)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&new, path)?;
-            if let Some(directory) = path.parent() {
-                std::fs::File::open(directory)?.sync_all()?;
-            }
+            write_private(path, &bytes)?;
             Ok(bytes)
         }
         Err(error) => Err(error.into()),

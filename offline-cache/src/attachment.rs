@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
-use ring::digest;
+use kiosk_sealing::sha256;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use uuid::Uuid;
 
@@ -402,13 +402,6 @@ pub(crate) fn remove_orphans(cache: &Cache) -> Result<FoundFiles, CacheError> {
         }
     }
     Ok(found)
-}
-
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    digest::digest(&digest::SHA256, bytes)
-        .as_ref()
-        .try_into()
-        .expect("a SHA-256 digest has 32 bytes")
 }
 
 /// State a transaction starts in.

@@ -4,7 +4,7 @@
 //! A damaged database is moved aside together with its attachments, salvaged row by row and
 //! reported; it holds the only copy of what villagers confirmed, so nothing here ever deletes it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -280,25 +280,6 @@ pub(crate) fn sync_directory(path: &Path) -> Result<(), CacheError> {
     Ok(())
 }
 
-/// Writes a small file durably under its name, wholly or not at all.
-pub(crate) fn write_small(path: &Path, content: &[u8]) -> Result<(), CacheError> {
-    use std::io::Write;
-    let temporary = path.with_extension("part");
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    if let Some(directory) = path.parent() {
-        sync_directory(directory)?;
-    }
-    Ok(())
-}
-
 /// Refuses an empty or overlong short text.
 pub(crate) fn bounded_text(text: &str, what: &'static str) -> Result<(), CacheError> {
     if text.is_empty() {
@@ -348,6 +329,8 @@ pub(crate) mod tests {
     use rusqlite::trace::{TraceEvent, TraceEventCodes};
     use tempfile::TempDir;
     use uuid::Uuid;
+
+    use std::fs;
 
     use super::*;
     use crate::NewTransaction;

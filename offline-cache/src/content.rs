@@ -6,7 +6,7 @@
 
 use ring::digest;
 
-use crate::attachment::{self, QueuedAttachment};
+use crate::attachment::QueuedAttachment;
 use crate::{NewTransaction, QueuedTransaction};
 
 /// Digest over everything that must not change between enqueueing and sending.
@@ -48,7 +48,7 @@ pub(crate) fn of_new(transaction: &NewTransaction) -> [u8; 32] {
             .add(attachment.id.as_bytes())
             .add(attachment.name.as_bytes())
             .add(attachment.media_type.as_bytes())
-            .add(&attachment::sha256(&attachment.bytes));
+            .add(&kiosk_sealing::sha256(&attachment.bytes));
     }
     content.finish()
 }

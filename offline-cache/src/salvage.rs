@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params, para
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::attachment::{self, file_path};
+use crate::attachment::file_path;
 use crate::audit::{self, NewAudit, TERMINAL};
 use crate::cache::{self, ATTACHMENTS, Directory};
 use crate::quarantine::{self, Pending};
@@ -514,7 +514,7 @@ fn move_files_back(
 fn is_whole(path: &Path, sha256: &[u8; 32], size: u64) -> bool {
     // The size first: a file blown up by the damage is not read into memory.
     let has_size = fs::metadata(path).is_ok_and(|found| found.len() == size);
-    has_size && fs::read(path).is_ok_and(|bytes| attachment::sha256(&bytes) == *sha256)
+    has_size && fs::read(path).is_ok_and(|bytes| kiosk_sealing::sha256(&bytes) == *sha256)
 }
 
 /// Rows whose content is not what was enqueued go to a person, not to the platform.

@@ -523,17 +523,6 @@ pub(super) fn read_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T
         .map_err(|_| PlatformError::BadReply("not the JSON of the contract"))
 }
 
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let written = write!(text, "{byte:02x}");
-        debug_assert!(written.is_ok());
-        text
-    })
-}
-
 /// No connection at all is the line's; everything after it may have taken effect.
 fn transport(error: &reqwest::Error) -> PlatformError {
     if error.is_connect() {

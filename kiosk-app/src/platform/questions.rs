@@ -7,10 +7,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kiosk_device::Sensitive;
+use kiosk_sealing::{hex, sha256};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::client::{Call, Client, QUESTION_LIMIT, REPLY_BYTES_MAX, hex, read_json};
+use super::client::{Call, Client, QUESTION_LIMIT, REPLY_BYTES_MAX, read_json};
 use super::error::PlatformError;
 use super::messages::{
     CaseReply, CredentialReply, CredentialRequest, FaceReply, FaceRequest, IdentityReply,
@@ -149,7 +150,7 @@ impl Client {
         let pdf = STANDARD
             .decode(reply.pdf.as_bytes())
             .map_err(|_| PlatformError::BadReply("the document is not base64"))?;
-        let digest = hex(ring::digest::digest(&ring::digest::SHA256, &pdf).as_ref());
+        let digest = hex(&sha256(&pdf));
         if digest != reply.seal.digest {
             return Err(PlatformError::Seal("the document was altered"));
         }

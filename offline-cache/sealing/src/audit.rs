@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::encoding::{hex, hex_hash, hex_hash_option};
 use crate::signed::{self, CHECKPOINT, SignedError};
-use crate::suite::{finish, sha256};
+use crate::suite::{finish, sha256_of};
 use crate::{DeviceKey, KeyError, PublicKey};
 
 /// Longest detail of an entry in bytes; chosen, a screen of text.
@@ -56,7 +56,7 @@ pub struct Entry {
 
 /// Where the chain of a terminal begins.
 pub fn genesis(terminal: &str) -> Hash {
-    sha256(&[GENESIS_DOMAIN, &[0], terminal.as_bytes()])
+    sha256_of(&[GENESIS_DOMAIN, &[0], terminal.as_bytes()])
 }
 
 /// The hash of an entry that follows `previous`: SHA-256 of the domain, a zero byte, the hash

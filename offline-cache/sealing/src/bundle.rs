@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::encoding::{base64url, from_base64url, hash_from_hex, hex};
 use crate::signed::BUNDLE;
-use crate::suite::{finish, sha256};
+use crate::suite::{finish, sha256_of};
 use crate::{DeviceKey, ENVELOPE_OVERHEAD_MAX, KeyError, PublicKey};
 
 /// The format that this program writes and reads.
@@ -581,7 +581,8 @@ fn check_attachment(stated: &EntryAttachment, bytes: &[u8]) -> Result<(), Bundle
             what: "an attachment",
         });
     }
-    if stated.size != bytes.len() as u64 || hash_from_hex(&stated.sha256) != Some(sha256(&[bytes]))
+    if stated.size != bytes.len() as u64
+        || hash_from_hex(&stated.sha256) != Some(sha256_of(&[bytes]))
     {
         return Err(BundleError::AttachmentDiffers { id: stated.id });
     }
@@ -618,7 +619,7 @@ fn message(digest: &[u8; 32]) -> Vec<u8> {
 
 /// The SHA-256 of an attachment in the form that [`EntryAttachment`] wants.
 pub fn sha256_text(bytes: &[u8]) -> String {
-    hex(&sha256(&[bytes]))
+    hex(&sha256_of(&[bytes]))
 }
 
 #[cfg(test)]

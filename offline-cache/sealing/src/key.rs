@@ -27,7 +27,7 @@ use crate::encoding::{base64url, from_base64url, hex};
 use crate::{KeyError, Suite};
 use tpm::Tpm;
 
-pub use stored::{KEY_FILE_BYTES_MAX, pkcs8_document};
+pub use stored::{KEY_FILE_BYTES_MAX, pkcs8_document, write_private};
 
 /// Who signs by SM2 (GM/T 0009 §10): the id that everybody uses when none was agreed on.
 const SM2_SIGNER: &str = "1234567812345678";

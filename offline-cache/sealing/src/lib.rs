@@ -19,11 +19,14 @@ pub mod signed;
 mod suite;
 
 pub use bundle::CarriedReceipts;
+pub use encoding::hex;
 pub use envelope::{
     ENVELOPE_BYTES_MAX, ENVELOPE_OVERHEAD_MAX, EnvelopeHeader, PLAIN_BYTES_MAX, attachment_context,
     header, open, payload_context, seal,
 };
 pub use error::{KeyError, SealingError};
-pub use key::{Algorithm, DeviceKey, KEY_FILE_BYTES_MAX, KeySource, PublicKey, pkcs8_document};
+pub use key::{
+    Algorithm, DeviceKey, KEY_FILE_BYTES_MAX, KeySource, PublicKey, pkcs8_document, write_private,
+};
 pub use recipient::{RecipientKey, RecipientSecret};
-pub use suite::Suite;
+pub use suite::{Suite, sha256};

@@ -9,7 +9,7 @@
 use std::fmt::Write as _;
 
 use crate::encoding::{base64, from_base64};
-use crate::suite::sha256;
+use crate::suite::sha256_of;
 use crate::{Algorithm, DeviceKey, KeyError, PublicKey};
 
 /// Components that are signed, in this order.
@@ -203,7 +203,7 @@ fn parse_signature(header: &str) -> Result<Vec<u8>, RequestError> {
 
 /// `Content-Digest` of a body (RFC 9530 §2).
 fn content_digest(body: &[u8]) -> String {
-    format!("sha-256=:{}:", base64(&sha256(&[body])))
+    format!("sha-256=:{}:", base64(&sha256_of(&[body])))
 }
 
 fn parameters(created_s: i64, nonce: &str, key_id: &str, algorithm: Algorithm) -> String {

@@ -23,7 +23,7 @@ impl Suite {
     /// The suite's digest of `bytes`: SHA-256 or SM3.
     pub fn digest(self, bytes: &[u8]) -> [u8; 32] {
         match self {
-            Self::Intl => sha256(&[bytes]),
+            Self::Intl => sha256_of(&[bytes]),
             Self::Gm => Sm3::digest(bytes).into(),
         }
     }
@@ -55,8 +55,13 @@ impl FromStr for Suite {
     }
 }
 
+/// SHA-256 (FIPS 180-4).
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    sha256_of(&[bytes])
+}
+
 /// SHA-256 of the parts, one after the other.
-pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn sha256_of(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
         context.update(part);

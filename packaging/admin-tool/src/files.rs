@@ -117,14 +117,7 @@ pub fn write_result(path: &Path, text: &str) -> Result<(), FileError> {
         path: path.to_path_buf(),
         source,
     };
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    let partial = path.with_file_name(name);
-    let mut file = File::create(&partial).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    std::fs::rename(&partial, path).map_err(failed)?;
-    sync_parent(path).map_err(failed)
+    kiosk_sealing::write_private(path, text.as_bytes()).map_err(failed)
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {

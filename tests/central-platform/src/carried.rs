@@ -19,8 +19,8 @@ use crate::messages::{Attachment, PLAIN, Transaction, TransactionResult};
 use crate::platform::World;
 use crate::problem::Problem;
 use crate::router::blocking;
-use crate::seal::{hex, sha256};
 use crate::store::StoreError;
+use kiosk_sealing::{hex, sha256};
 
 /// Media type of a part of a bundle.
 const MEDIA_TYPE: &str = "application/vnd.kiosk.bundle";

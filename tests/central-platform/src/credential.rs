@@ -17,7 +17,8 @@ use axum::http::StatusCode;
 
 use crate::limits::{Limit, NUMBER, bounded, within};
 use crate::problem::Problem;
-use crate::seal::{ISSUER, Seal, SealKey, hex, sha256};
+use crate::seal::{ISSUER, Seal, SealKey};
+use kiosk_sealing::{hex, sha256};
 
 const TEMPLATE: &str = include_str!("../templates/insurance-certificate.typ");
 /// The only certificate this platform issues.

@@ -1,14 +1,13 @@
 //! The electronic seal of the reference platform: an Ed25519 key made at the first start, and
 //! signatures over the digest of a certificate. The issuer says that it is a sample.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ring::digest;
+use kiosk_sealing::{hex, sha256, write_private};
 use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::Serialize;
@@ -54,7 +53,7 @@ impl SealKey {
         let path = Self::path(directory);
         let document = match fs::read(&path) {
             Ok(document) => document,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make(directory, &path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make(&path)?,
             Err(error) => return Err(error),
         };
         let pair = Ed25519KeyPair::from_pkcs8(&document)
@@ -84,20 +83,10 @@ impl SealKey {
     }
 }
 
-fn make(directory: &Path, path: &Path) -> io::Result<Vec<u8>> {
+fn make(path: &Path) -> io::Result<Vec<u8>> {
     let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
         .map_err(|_| io::Error::other("the system gives no randomness"))?;
-    let temporary = path.with_extension("part");
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(document.as_ref())?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(directory)?.sync_all()?;
+    write_private(path, document.as_ref())?;
     Ok(document.as_ref().to_vec())
 }
 
@@ -110,19 +99,6 @@ pub fn verify_seal(public_key: &str, document: &[u8], signature: &str) -> bool {
     UnparsedPublicKey::new(&ED25519, public_key)
         .verify(hex(&sha256(document)).as_bytes(), &signature)
         .is_ok()
-}
-
-pub(crate) fn sha256(bytes: &[u8]) -> Vec<u8> {
-    digest::digest(&digest::SHA256, bytes).as_ref().to_vec()
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|digit| char::from(DIGITS[usize::from(digit)]))
-        .collect()
 }
 
 #[cfg(test)]

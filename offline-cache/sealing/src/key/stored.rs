@@ -42,7 +42,7 @@ pub(super) fn open_file(path: &Path, algorithm: Algorithm) -> Result<DeviceKey, 
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let document = generate(algorithm)?;
-            store(path, &document).map_err(wrap)?;
+            write_private(path, &document).map_err(wrap)?;
             document
         }
         Err(error) => return Err(wrap(error)),
@@ -143,8 +143,12 @@ fn read_bounded(file: File) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// Writes a new file that is whole or not there, readable by its owner alone.
-fn store(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file that is whole or not there, readable by its owner alone and on disk when this
+/// returns; one of the same name is replaced.
+///
+/// # Errors
+/// What the file system says; an earlier file is then as it was.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);

@@ -16,7 +16,7 @@ use super::{Store, StoreError};
 use crate::database::{Database, Value};
 use crate::messages::{Attachment, PLAIN, Receipt, Transaction, TransactionResult, Verdict};
 use crate::problem::Problem;
-use crate::seal::{hex, sha256};
+use kiosk_sealing::{hex, sha256};
 
 /// Seconds after which a transaction whose attachments are missing may come again.
 const RETRY_AFTER_S: u32 = 5;

@@ -2,13 +2,11 @@
 //! platform's own signing keys, which every instance on one database shares. An old sealing key
 //! is kept for ever: something sealed to it may lie on a terminal that comes back next year.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::Path;
 
 use jiff::Timestamp;
-use kiosk_sealing::{PublicKey, RecipientSecret, SealingError, Suite, open};
+use kiosk_sealing::{PublicKey, RecipientSecret, SealingError, Suite, open, write_private};
 
 use super::{Store, StoreError};
 use crate::database::{Database, Value};
@@ -137,7 +135,7 @@ impl Store {
     ) -> Result<K, StoreError> {
         let is_new = !path.exists();
         if is_new && let Some(shared) = shared(&mut self.database, purpose)? {
-            write_key(path, &shared)?;
+            write_private(path, &shared)?;
         }
         let key = open()?;
         let mine = fs::read(path)?;
@@ -155,7 +153,7 @@ impl Store {
             return Err(StoreError::Key);
         }
         // Two instances began at once; nothing was signed with this one's key yet.
-        write_key(path, &everybodys)?;
+        write_private(path, &everybodys)?;
         open()
     }
 
@@ -257,24 +255,6 @@ fn shared(database: &mut Database, purpose: &str) -> Result<Option<Vec<u8>>, Sto
     row.map(|row| Ok(row.blob(0)?.to_vec())).transpose()
 }
 
-/// Writes a key file whole or not at all, readable by its owner alone.
-fn write_key(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("part");
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use kiosk_sealing::{Algorithm, DeviceKey};
@@ -334,7 +314,7 @@ mod tests {
             let path = path.clone();
             move || {
                 if !path.exists() {
-                    write_key(&path, content)?;
+                    write_private(&path, content)?;
                 }
                 Ok(fs::read(&path)?)
             }

@@ -14,7 +14,7 @@ use crate::messages::{
     Appointment, Logistics, LogisticsEvent, NewAppointment, NewPayment, NewVideoSession, Payment,
     Slot, VideoSession,
 };
-use crate::seal::{hex, sha256};
+use kiosk_sealing::{hex, sha256};
 
 /// People who are served at the same time of a day; of the sample authority.
 const PLACES: u64 = 2;
@@ -364,7 +364,7 @@ pub(crate) struct ShipmentStep {
 }
 
 fn digest_of(content: &impl Serialize) -> Result<Vec<u8>, StoreError> {
-    Ok(sha256(&serde_json::to_vec(content)?))
+    Ok(sha256(&serde_json::to_vec(content)?).to_vec())
 }
 
 /// Applies an act and what time did meanwhile.

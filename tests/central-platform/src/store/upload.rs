@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Store, StoreError};
 use crate::database::{Database, Value, stored};
 use crate::messages::Attachment;
-use crate::seal::{hex, sha256};
+use kiosk_sealing::{hex, sha256};
 
 /// Most pieces of an upload that are joined: 16 MiB of pieces that have a byte each would be
 /// more, and nobody sends those.
