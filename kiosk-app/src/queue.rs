@@ -9,7 +9,9 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kiosk_sealing::{RecipientKey, SealingError, attachment_context, payload_context, seal};
+use kiosk_sealing::{
+    RecipientKey, SealingError, attachment_context, hex, payload_context, seal, sha256,
+};
 use offline_cache::{Cache, CacheError, NewAttachment, NewTransaction, PrintState, State};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -19,7 +21,6 @@ use crate::clock::Moment;
 use crate::event::{Answer, Commitment, Question, Rating, Submission, TakenPicture, Unanswered};
 use crate::keys::Keys;
 use crate::person::Person;
-use crate::platform::hex;
 use crate::slip_code;
 
 /// Setting under which the last commitment is kept until its slip is out.
@@ -79,14 +80,6 @@ pub(crate) fn mint(now: Moment) -> Uuid {
         since.as_secs(),
         since.subsec_nanos(),
     ))
-}
-
-/// SHA-256.
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
-    let mut array = [0; 32];
-    array.copy_from_slice(digest.as_ref());
-    array
 }
 
 /// Makes a case durable. When this returns, a power cut cannot take it back.

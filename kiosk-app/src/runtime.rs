@@ -33,7 +33,7 @@ use crate::keys::Keys;
 use crate::logging;
 use crate::pictures::Pictures;
 use crate::platform::{Identity, Platform, UsageVitals, Vitals};
-use crate::queue::{self, QueueError, Sealing};
+use crate::queue::{self, Sealing};
 use crate::session::{Session, Site};
 use crate::vital;
 use crate::watchdog::{self, Pulse};
@@ -278,10 +278,6 @@ struct Loop {
     vitals_at: Duration,
     /// The store's check at start was cut short and goes on in idle time.
     is_checking: bool,
-    /// Bytes of the disk that new work must leave.
-    free_bytes_min: u64,
-    /// How many transactions waited when the store had no room for one more.
-    refused_at: Option<u64>,
 }
 
 impl Loop {
@@ -319,8 +315,6 @@ impl Loop {
             ends_at: None,
             vitals_at: now.uptime,
             is_checking: true,
-            free_bytes_min: config.store_options().quota.free_bytes_min,
-            refused_at: None,
         };
         turns.find_missed_slip(now);
         turns
@@ -566,7 +560,7 @@ impl Loop {
 
     /// How orders have left the terminal, over a restart.
     fn keep(&mut self, standing: &Standing) {
-        let text = serde_json::to_string(standing).unwrap_or_default();
+        let text = serde_json::to_string(standing).expect("plain words become JSON");
         if let Err(error) = self.cache.set_setting(STANDING, &text) {
             tracing::error!(code = error.code(), %error, "an order is forgotten at the next start");
         }
@@ -599,23 +593,11 @@ impl Loop {
 
     /// Whether a case would still find room; what cannot be told does not close the terminal.
     fn look_for_room(&self) -> Event {
-        let has_room = match rustix::fs::statvfs(self.state.as_path()) {
-            Ok(found) => {
-                let free = found.f_bavail.saturating_mul(found.f_frsize);
-                free >= self.free_bytes_min.saturating_add(CASE_BYTES)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "room for new work");
-                true
-            }
-        };
-        // The store's own bound is known by its last refusal, until something was settled.
-        let is_refused = self.refused_at.is_some_and(|waiting| {
-            self.cache
-                .depth()
-                .is_ok_and(|depth| depth.waiting >= waiting)
+        let has_room = self.cache.has_room(CASE_BYTES).unwrap_or_else(|error| {
+            tracing::warn!(code = error.code(), %error, "room for new work");
+            true
         });
-        Event::Room(has_room && !is_refused)
+        Event::Room(has_room)
     }
 
     /// Makes a case durable; only then does the visit hear of it.
@@ -633,16 +615,12 @@ impl Loop {
         match queue::commit(cache, keys, sealing, submission, upstream, now) {
             Ok(commitment) => {
                 tracing::info!(id = %commitment.id, number = commitment.number, item = submission.item, "case is durable");
-                self.refused_at = None;
                 self.count(&submission.item, UsageKind::Transaction, now);
                 self.platform.wake();
                 Event::Committed(ticket, commitment)
             }
             Err(error) => {
                 tracing::error!(code = error.code(), %error, "case could not be made durable");
-                if let QueueError::Store(CacheError::NoRoom { .. }) = error {
-                    self.refused_at = self.cache.depth().ok().map(|depth| depth.waiting);
-                }
                 Event::CommitFailed(ticket, error.code())
             }
         }
@@ -663,7 +641,7 @@ impl Loop {
             transaction_id: Some(slip.commitment.id),
             case_number: Some(slip.commitment.number.clone()),
             kind: PrintKind::Slip,
-            digest: queue::sha256(slip.content.to_string().as_bytes()),
+            digest: kiosk_sealing::sha256(slip.content.to_string().as_bytes()),
             pages: 1,
             first_page: 1,
             copy_no: if slip.is_copy { 2 } else { 1 },
@@ -701,7 +679,7 @@ impl Loop {
             transaction_id: None,
             case_number: Some(credential.number.clone()),
             kind: PrintKind::Page,
-            digest: queue::sha256(credential.pdf.expose()),
+            digest: kiosk_sealing::sha256(credential.pdf.expose()),
             pages,
             first_page: 1,
             copy_no: 1,
@@ -821,7 +799,10 @@ impl Loop {
 /// How orders had left the terminal; what cannot be read is as if nothing had been ordered.
 fn standing(cache: &Cache) -> Standing {
     match cache.setting(STANDING) {
-        Ok(Some(text)) => serde_json::from_str(&text).unwrap_or_default(),
+        Ok(Some(text)) => serde_json::from_str(&text).unwrap_or_else(|error| {
+            tracing::error!(%error, "what was ordered cannot be read; order it again");
+            Standing::default()
+        }),
         Ok(None) => Standing::default(),
         Err(error) => {
             tracing::error!(code = error.code(), %error, "what was ordered is not known");

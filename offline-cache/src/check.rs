@@ -103,9 +103,11 @@ impl Cache {
                 Some(true)
             }
             Err(error) if error.is_corruption() => {
-                // Without the mark the next start may find the damage again by itself.
-                drop(quarantine::mark_damaged(&self.directory.path));
-                Some(false)
+                // Said only once the mark is on disk: without it the next start would find nothing,
+                // and whoever restarts on this word would restart for ever.
+                quarantine::mark_damaged(&self.directory.path)
+                    .is_ok()
+                    .then_some(false)
             }
             // Not done, or busy or out of memory: the same place is looked at next time.
             Ok(false) | Err(_) => None,

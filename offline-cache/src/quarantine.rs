@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::CacheError;
-use crate::cache::{ATTACHMENTS, DATABASE, sync_directory, write_small};
+use crate::cache::{ATTACHMENTS, DATABASE, sync_directory};
 
 /// Names the quarantine whose salvage is not finished.
 const SALVAGE: &str = "salvage";
@@ -114,7 +114,7 @@ pub(crate) fn begin(directory: &Path, now: Timestamp) -> Result<Pending, CacheEr
         if directory.join(pending.database()).exists() {
             continue;
         }
-        write_small(&directory.join(SALVAGE), pending.suffix.as_bytes())?;
+        kiosk_sealing::write_private(&directory.join(SALVAGE), pending.suffix.as_bytes())?;
         return Ok(pending);
     }
     Err(CacheError::Io(io::Error::from(
@@ -138,7 +138,7 @@ pub(crate) fn count(directory: &Path) -> Result<u32, CacheError> {
 
 /// Remembers over a restart that the database is damaged.
 pub(crate) fn mark_damaged(directory: &Path) -> Result<(), CacheError> {
-    write_small(&directory.join(DAMAGED), b"")
+    Ok(kiosk_sealing::write_private(&directory.join(DAMAGED), b"")?)
 }
 
 /// Refuses a database that an earlier check found damaged.

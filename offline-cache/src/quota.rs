@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use rusqlite::Connection;
 
 use crate::cache::{Directory, wal_path};
-use crate::{CacheError, NewTransaction};
+use crate::{Cache, CacheError, NewTransaction};
 
 /// What a record costs beside its payload: pages of the table, of seven indexes and of the audit
 /// log, once in the log file and once in the database; counted from the schema, rounded up.
@@ -33,6 +33,22 @@ impl Default for Quota {
     }
 }
 
+impl Cache {
+    /// Whether a transaction with so many bytes of payload and attachments would be taken now, so
+    /// that a visitor hears it before typing anything.
+    ///
+    /// # Errors
+    /// `Io` and `Store` when the sizes cannot be read.
+    pub fn has_room(&self, bytes: u64) -> Result<bool, CacheError> {
+        let needed_bytes = bytes.saturating_add(RECORD_BYTES);
+        match find_room(&self.connection, &self.directory, needed_bytes) {
+            Ok(()) => Ok(true),
+            Err(CacheError::NoRoom { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// Refuses a transaction that does not fit, counting its own size.
 ///
 /// # Errors
@@ -42,8 +58,15 @@ pub(crate) fn refuse_without_room(
     directory: &Directory,
     transaction: &NewTransaction,
 ) -> Result<(), CacheError> {
+    find_room(connection, directory, size_of(transaction))
+}
+
+fn find_room(
+    connection: &Connection,
+    directory: &Directory,
+    needed_bytes: u64,
+) -> Result<(), CacheError> {
     let quota = directory.options.quota;
-    let needed_bytes = size_of(transaction);
     let room = |left_bytes: u64| {
         if needed_bytes > left_bytes {
             return Err(CacheError::NoRoom {
@@ -92,7 +115,7 @@ fn store_bytes(connection: &Connection, directory: &Directory) -> Result<u64, Ca
 mod tests {
     use super::*;
     use crate::cache::tests::{at, sample, scratch_with};
-    use crate::{Cache, NewAttachment, Options, PrintKind, Receipt};
+    use crate::{NewAttachment, Options, PrintKind, Receipt};
     use uuid::Uuid;
 
     fn quota(free_bytes_min: u64, store_bytes_max: u64) -> Options {
@@ -150,7 +173,9 @@ mod tests {
     #[test]
     fn new_work_is_refused_at_the_quota_and_what_is_there_can_still_be_settled() {
         let mut scratch = scratch_with(&quota(0, 3 * 1024 * 1024));
+        assert!(scratch.cache.has_room(200_000).unwrap());
         let stored = fill(&mut scratch.cache);
+        assert!(!scratch.cache.has_room(200_000).unwrap());
         assert!(stored.len() > 5, "{}", stored.len());
         let files = fs::read_dir(scratch.directory.path().join("attachments")).unwrap();
         assert_eq!(files.count(), stored.len(), "a refused file was left");

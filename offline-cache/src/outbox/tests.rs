@@ -125,6 +125,30 @@ fn e3_a_late_answer_does_not_change_a_settled_case() {
     assert_eq!(case.ended_at, Some(at(2)));
 }
 
+#[test]
+fn a_whole_reply_is_settled_at_once_and_an_unknown_id_stops_no_other() {
+    let mut scratch = scratch();
+    let ids = [1, 2].map(|number| enqueue_sample(&mut scratch.cache, number));
+    claim(&mut scratch, 2);
+    scratch.cache.settle(ids[0], &receipt("R1"), at(2)).unwrap();
+    let unknown = Uuid::from_u128(77);
+    let reply = [ids[0], unknown, ids[1]].map(|id| (id, receipt("R2")));
+    let outcomes = scratch.cache.settle_all(&reply, at(3)).unwrap();
+    assert!(matches!(
+        outcomes.as_slice(),
+        [
+            Ok(Settled::Before),
+            Err(CacheError::UnknownTransaction { id }),
+            Ok(Settled::Now)
+        ] if *id == unknown
+    ));
+    let scratch = scratch.reopen();
+    for (number, reference) in [(1, "R1"), (2, "R2")] {
+        let case = scratch.cache.case(&sample(number).case_number).unwrap();
+        assert_eq!(case.unwrap().receipt, Some(receipt(reference)));
+    }
+}
+
 /// E4: after the line came back only the last order was sent.
 #[test]
 fn e4_everything_that_waited_leaves_in_order() {
