@@ -34,7 +34,6 @@ mod time;
 mod tls;
 
 pub use catalogue::read_catalogue;
-pub(crate) use client::hex;
 pub use client::{Client, Identity};
 pub use error::{PlatformError, Words};
 pub use heartbeat::{DeviceVitals, UsageVitals, Vitals};

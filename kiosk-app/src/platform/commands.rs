@@ -59,17 +59,17 @@ pub enum Act {
     Order(Order),
 }
 
-/// Why a command was not taken.
+/// Why a command or a desired state was not taken; what was in force stays.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// The signature does not hold; nothing is said back.
-    #[error("the command is not signed by the platform: {0}")]
+    #[error("not signed by the platform: {0}")]
     Signature(#[from] SignedError),
     /// The body is not what the contract says.
-    #[error("the command cannot be understood: {0}")]
+    #[error("cannot be understood: {0}")]
     Malformed(&'static str),
     /// It is for another terminal.
-    #[error("the command is for another terminal")]
+    #[error("meant for another terminal")]
     OtherTerminal,
 }
 
@@ -206,7 +206,7 @@ fn finish(
         code,
         detail: "",
     };
-    let text = serde_json::to_string(&result).unwrap_or_default();
+    let text = serde_json::to_string(&result).expect("plain text becomes JSON");
     cache.command_finish(id, &text, now.at)
 }
 

@@ -3,10 +3,11 @@
 //! nothing. The readers here are functions of outside bytes: bounded, and they never panic.
 
 use jiff::civil::Time;
-use kiosk_sealing::signed::{self, SignedError};
+use kiosk_sealing::signed;
 use kiosk_sealing::{PublicKey, RecipientKey};
 use serde::Deserialize;
 
+use super::commands::CommandError;
 use super::drain::off_hours;
 
 /// Largest body in bytes; a thousand suspended items have 64 KiB at most.
@@ -41,31 +42,6 @@ pub struct DesiredState {
     pub heartbeat_s: u32,
 }
 
-/// Why a desired state was turned down; what was in force stays.
-#[derive(Debug, thiserror::Error)]
-pub enum DesiredError {
-    /// The signature does not hold.
-    #[error("the desired state is not signed by the platform: {0}")]
-    Signature(#[from] SignedError),
-    /// The body is not what the contract says.
-    #[error("the desired state cannot be understood: {0}")]
-    Malformed(&'static str),
-    /// It is for another terminal.
-    #[error("the desired state is for another terminal")]
-    OtherTerminal,
-}
-
-impl DesiredError {
-    /// Stable problem code.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Signature(error) => error.code(),
-            Self::Malformed(_) => "command.malformed",
-            Self::OtherTerminal => "command.other-terminal",
-        }
-    }
-}
-
 /// As it is written.
 #[derive(Deserialize)]
 struct Written {
@@ -81,18 +57,18 @@ struct Written {
 /// Opens a signed desired state and gives its body too, for the store.
 ///
 /// # Errors
-/// [`DesiredError`]; nothing of it may be used then.
+/// [`CommandError`]; nothing of it may be used then.
 pub fn open(
     text: &str,
     keys: &[PublicKey],
     terminal: &str,
-) -> Result<(DesiredState, String), DesiredError> {
+) -> Result<(DesiredState, String), CommandError> {
     let body = signed::verify(keys, signed::DESIRED_STATE, text, BODY_BYTES_MAX)?;
     let state = read(&body)?;
     if state.terminal != terminal {
-        return Err(DesiredError::OtherTerminal);
+        return Err(CommandError::OtherTerminal);
     }
-    let body = String::from_utf8(body).map_err(|_| DesiredError::Malformed("not UTF-8"))?;
+    let body = String::from_utf8(body).map_err(|_| CommandError::Malformed("not UTF-8"))?;
     Ok((state, body))
 }
 
@@ -100,32 +76,32 @@ pub fn open(
 ///
 /// # Errors
 /// `Malformed` names what is outside its limits.
-pub fn read(body: &[u8]) -> Result<DesiredState, DesiredError> {
+pub fn read(body: &[u8]) -> Result<DesiredState, CommandError> {
     if body.len() > BODY_BYTES_MAX {
-        return Err(DesiredError::Malformed("too long"));
+        return Err(CommandError::Malformed("too long"));
     }
     let written: Written = serde_json::from_slice(body)
-        .map_err(|_| DesiredError::Malformed("not the JSON of the contract"))?;
+        .map_err(|_| CommandError::Malformed("not the JSON of the contract"))?;
     if !(1..=VERSION_MAX).contains(&written.version) {
-        return Err(DesiredError::Malformed("version"));
+        return Err(CommandError::Malformed("version"));
     }
     let are_items = written.suspended_items.len() <= ITEMS_MAX
         && written.suspended_items.iter().all(|item| is_item(item));
     if !are_items {
-        return Err(DesiredError::Malformed("suspended_items"));
+        return Err(CommandError::Malformed("suspended_items"));
     }
     if !HEARTBEAT_S.contains(&written.heartbeat_s) {
-        return Err(DesiredError::Malformed("heartbeat_s"));
+        return Err(CommandError::Malformed("heartbeat_s"));
     }
     if written
         .bytes_per_s
         .is_some_and(|rate| !BYTES_PER_S.contains(&rate))
     {
-        return Err(DesiredError::Malformed("bytes_per_s"));
+        return Err(CommandError::Malformed("bytes_per_s"));
     }
     let off_hours = match &written.off_hours {
         None => None,
-        Some(text) => Some(off_hours(text).ok_or(DesiredError::Malformed("off_hours"))?),
+        Some(text) => Some(off_hours(text).ok_or(CommandError::Malformed("off_hours"))?),
     };
     Ok(DesiredState {
         terminal: written.terminal,
@@ -134,7 +110,7 @@ pub fn read(body: &[u8]) -> Result<DesiredState, DesiredError> {
         sealing_key: written
             .sealing_key
             .parse()
-            .map_err(|_| DesiredError::Malformed("sealing_key"))?,
+            .map_err(|_| CommandError::Malformed("sealing_key"))?,
         bytes_per_s: written.bytes_per_s,
         off_hours,
         heartbeat_s: written.heartbeat_s,
@@ -179,12 +155,12 @@ mod tests {
         assert_eq!(kept.as_bytes(), body);
         assert!(matches!(
             open(&text, &keys, "T002"),
-            Err(DesiredError::OtherTerminal)
+            Err(CommandError::OtherTerminal)
         ));
         let forged = signed::sign(&stranger, signed::DESIRED_STATE, &body).unwrap();
         assert!(matches!(
             open(&forged, &keys, "T001"),
-            Err(DesiredError::Signature(_))
+            Err(CommandError::Signature(_))
         ));
         let command = signed::sign(&platform, signed::COMMAND, &body).unwrap();
         assert!(open(&command, &keys, "T001").is_err(), "another domain");
@@ -195,7 +171,7 @@ mod tests {
         let check = |name: &'static str, value: Value| {
             let body = body(|body| body[name] = value.clone());
             match read(&body) {
-                Err(DesiredError::Malformed(what)) => {
+                Err(CommandError::Malformed(what)) => {
                     assert!(what == name || what.starts_with("not the JSON"), "{what}");
                 }
                 other => panic!("{name}: {other:?}"),

@@ -13,7 +13,9 @@ use uuid::Uuid;
 
 use super::desired::{self, DesiredState};
 use super::drain::Policy;
-use super::{PlatformError, Shared, catalogue, hex};
+use kiosk_sealing::hex;
+
+use super::{PlatformError, Shared, catalogue};
 use crate::clock;
 
 /// The catalogue is asked for this often; with its `ETag` an unchanged one costs some hundred bytes.
@@ -271,7 +273,7 @@ impl Heartbeat {
                 .map_or_else(String::new, |catalogue| catalogue.etag),
         };
         // Texts and numbers can always be written.
-        Ok(serde_json::to_vec(&beat).unwrap_or_default())
+        Ok(serde_json::to_vec(&beat).expect("plain text and numbers become JSON"))
     }
 
     fn upstreams(&self) -> Result<Vec<UpstreamLine>, CacheError> {

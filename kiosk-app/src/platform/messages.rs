@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::PlatformError;
-use super::hex;
+use kiosk_sealing::hex;
 
 /// Largest body of a batch before it is compressed (`openapi.yaml`, `/v1/batches`).
 pub const BATCH_BYTES_MAX: usize = 256 * 1024;
@@ -219,13 +219,15 @@ pub(super) struct ReceiptReply {
 }
 
 /// The body of `POST /v1/batches` for these transactions.
+///
+/// # Panics
+/// Never: plain text and numbers always become JSON.
 pub fn batch_body(terminal: &str, transactions: &[QueuedTransaction]) -> Vec<u8> {
     let batch = Batch {
         terminal,
         transactions: transactions.iter().map(message).collect(),
     };
-    // Texts, numbers and a tree of JSON can always be written.
-    serde_json::to_vec(&batch).unwrap_or_default()
+    serde_json::to_vec(&batch).expect("plain text and numbers become JSON")
 }
 
 /// Splits transactions, in order, into batches that each fit the contract's body. One that does

@@ -29,9 +29,8 @@ const SHORT_CHARACTERS_MAX: usize = 64;
 /// Longest detail kept with a parked transaction, in bytes (the cache's own limit).
 const DETAIL_BYTES_MAX: usize = 512;
 
-/// What one result means.
-enum Verdict {
-    Settled(Receipt),
+/// What a result without a receipt means.
+enum Unsettled {
     Rejected(ProblemReply),
     Later {
         code: &'static str,
@@ -213,23 +212,22 @@ impl Drain {
         news: &mut Vec<News>,
     ) -> Result<(), CacheError> {
         let results = self.sorted(reply);
-        let mut verdicts: HashMap<Uuid, Option<Verdict>> = results
+        let mut verdicts: HashMap<Uuid, Result<Receipt, Unsettled>> = results
             .into_iter()
-            .map(|(id, result)| (id, result.map(verdict)))
+            .map(|(id, result)| (id, result.map_or(Err(Unsettled::Unclear), verdict)))
             .collect();
         let stored = self.store_receipts(cache, &verdicts, now)?;
         let mut down: Vec<String> = Vec::new();
         while let Some(transaction) = self.sent.pop_front() {
             let outcome = match verdicts.remove(&transaction.id) {
-                Some(Some(Verdict::Settled(receipt))) => {
+                Some(Ok(receipt)) => {
                     let settled = stored.get(&transaction.id).copied();
                     self.settled(&transaction, receipt, settled, now, news);
                     Ok(())
                 }
-                Some(Some(verdict)) => {
-                    self.settle_one(cache, &transaction, verdict, &mut down, now, news)
+                Some(Err(unsettled)) => {
+                    self.put_off(cache, &transaction, unsettled, &mut down, now, news)
                 }
-                Some(None) => self.unclear(cache, &transaction, now),
                 None => {
                     // No answer is no answer: it stays pending.
                     self.counts.missing_results += 1;
@@ -250,15 +248,15 @@ impl Drain {
     fn store_receipts(
         &self,
         cache: &mut Cache,
-        verdicts: &HashMap<Uuid, Option<Verdict>>,
+        verdicts: &HashMap<Uuid, Result<Receipt, Unsettled>>,
         now: Moment,
     ) -> Result<HashMap<Uuid, Settled>, CacheError> {
         let receipts: Vec<(Uuid, Receipt)> = self
             .sent
             .iter()
             .filter_map(|sent| match verdicts.get(&sent.id) {
-                Some(Some(Verdict::Settled(receipt))) => Some((sent.id, receipt.clone())),
-                _ => None,
+                Some(Ok(receipt)) => Some((sent.id, receipt.clone())),
+                Some(Err(_)) | None => None,
             })
             .collect();
         if receipts.is_empty() {
@@ -324,25 +322,24 @@ impl Drain {
         results
     }
 
-    fn settle_one(
+    /// Parks what was rejected and puts the rest back into the line.
+    fn put_off(
         &mut self,
         cache: &mut Cache,
         transaction: &QueuedTransaction,
-        verdict: Verdict,
+        unsettled: Unsettled,
         down: &mut Vec<String>,
         now: Moment,
         news: &mut Vec<News>,
     ) -> Result<(), CacheError> {
         let (id, attempts) = (transaction.id, transaction.attempts);
-        match verdict {
-            // Stored with the others of its reply.
-            Verdict::Settled(_) => Ok(()),
-            Verdict::Rejected(problem) => {
+        match unsettled {
+            Unsettled::Rejected(problem) => {
                 // It looked at this one alone, so it is not the platform that is suspect.
                 self.refusals = 0;
                 self.refuse(cache, id, attempts, "platform.rejected", problem, now, news)
             }
-            Verdict::Later { problem, .. } if problem.code == "attachment.incomplete" => {
+            Unsettled::Later { problem, .. } if problem.code == "attachment.incomplete" => {
                 // Only pictures that the platform misses are sent again; they are the bulk.
                 let pause = self.random.backoff(attempts);
                 let steady = self.steady(now);
@@ -352,7 +349,7 @@ impl Drain {
                 }
                 unless_gone(cache.upload_again(id, later(steady, pause), steady)).map(drop)
             }
-            Verdict::Later {
+            Unsettled::Later {
                 code,
                 asked_s,
                 problem,
@@ -370,7 +367,7 @@ impl Drain {
                 }
                 self.defer(cache, id, pause, code, now)
             }
-            Verdict::Unclear => self.unclear(cache, transaction, now),
+            Unsettled::Unclear => self.unclear(cache, transaction, now),
         }
     }
 
@@ -470,25 +467,27 @@ fn is_taken(result: &BatchResult) -> bool {
     matches!(result.result.as_str(), "accepted" | "duplicate")
 }
 
-fn verdict(result: BatchResult) -> Verdict {
+fn verdict(result: BatchResult) -> Result<Receipt, Unsettled> {
     let problem = result.problem.unwrap_or_default().bounded();
-    let later = |code| Verdict::Later {
-        code,
-        asked_s: result.retry_after_s,
-        problem: problem.clone(),
+    let later = |code| {
+        Err(Unsettled::Later {
+            code,
+            asked_s: result.retry_after_s,
+            problem: problem.clone(),
+        })
     };
     match (result.result.as_str(), problem.code.as_str()) {
         ("accepted" | "duplicate", _) => result
             .receipt
             .as_ref()
             .and_then(receipt)
-            .map_or(Verdict::Unclear, Verdict::Settled),
+            .ok_or(Unsettled::Unclear),
         // The platform has lost a key; what was sealed to it is not at fault and is not parked.
         ("rejected" | "retry", "envelope.unknown-key") => later("platform.sealing-key-unknown"),
-        ("rejected", _) => Verdict::Rejected(problem),
+        ("rejected", _) => Err(Unsettled::Rejected(problem)),
         ("retry", "upstream.unavailable") => later("platform.upstream-unavailable"),
         ("retry", _) => later("platform.not-now"),
-        _ => Verdict::Unclear,
+        _ => Err(Unsettled::Unclear),
     }
 }
 

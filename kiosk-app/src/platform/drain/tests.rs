@@ -785,6 +785,26 @@ fn one_upstream_down_does_not_stop_the_others_and_the_screen_hears_which() {
 }
 
 #[test]
+fn an_upstream_that_stays_down_is_asked_less_and_less_even_if_it_names_five_seconds() {
+    let mut world = World::flowing();
+    let mut transaction = sample(1);
+    transaction.upstream = "insurance".to_owned();
+    let id = world.add(&transaction);
+    let end = world.now.uptime + Duration::from_hours(12);
+    let mut asked = 0;
+    while world.now.uptime < end {
+        assert_eq!(world.batch(), [id]);
+        let mut result = later_result(id, "upstream.unavailable");
+        result["retry_after_s"] = json!(5);
+        world.answer(&[result]);
+        asked += 1;
+    }
+    // Every five seconds would be 8,640 times; every seven and a half minutes, the mean of the
+    // longest pause, is 96.
+    assert!(asked < 300, "asked {asked} times");
+}
+
+#[test]
 fn what_can_wait_goes_at_night_and_the_rest_at_once() {
     let mut world = World::new(Policy {
         off_hours: off_hours("22:00-06:00"),
