@@ -2,6 +2,7 @@
 //! events, with a clock that only moves when told. Replays and random days are made of it.
 
 pub mod fuzz;
+pub mod random;
 
 use std::collections::VecDeque;
 use std::path::Path;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::random::Random;
+use kiosk_tests::random::Random;
 
 /// What a drive writes whole or not at all, in bytes; every drive in use promises this much.
 const SECTOR_BYTES: usize = 512;

@@ -26,7 +26,7 @@ use anyhow::Context;
 use central_platform::{Config, Platform};
 use tempfile::TempDir;
 
-use crate::random::Random;
+use kiosk_tests::random::Random;
 use oracle::Oracle;
 pub use victim::{Victim, play};
 use weather::Weather;

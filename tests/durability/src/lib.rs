@@ -10,8 +10,7 @@ mod disk;
 pub mod kill_loop;
 mod mount;
 pub mod power_loss;
-mod random;
 mod vfs;
 
+pub use kiosk_tests::random::Random;
 pub use mount::{can_mount, serve};
-pub use random::Random;

@@ -28,7 +28,7 @@ use tempfile::TempDir;
 
 use crate::disk::{Content, Current, Names, Power, Survival};
 use crate::power_loss::{LossyDisk, Weakness};
-use crate::random::Random;
+use kiosk_tests::random::Random;
 
 /// The kernel's door to file systems in programs.
 const DOOR: &str = "/dev/fuse";

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use offline_cache::{Cache, CacheError, Opening, Options};
 
 use crate::mount::LossyMount;
-use crate::random::Random;
 use crate::vfs::LossyEngine;
 use account::Account;
+use kiosk_tests::random::Random;
 
 /// Cuts of one life: enough to grow a log beyond a checkpoint, few enough to compare fast.
 pub const ROUNDS_PER_LIFE: u32 = 40;

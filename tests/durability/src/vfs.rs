@@ -29,7 +29,7 @@ use rusqlite::ffi::{self, sqlite3_file, sqlite3_int64, sqlite3_io_methods, sqlit
 
 use crate::disk::{Content, Current, Names, Power, Survival};
 use crate::power_loss::{LossyDisk, Weakness};
-use crate::random::{Random, bytes_of};
+use kiosk_tests::random::{Random, bytes_of};
 
 /// Version of the method table: with shared memory, without memory maps of the database.
 const METHODS_VERSION: c_int = 2;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::TERMINAL;
-use crate::random::Random;
+use kiosk_tests::random::Random;
 
 /// What the officials think of one transaction; they change their mind only when somebody talks
 /// to them.

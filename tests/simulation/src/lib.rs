@@ -13,7 +13,6 @@ mod line;
 mod log;
 mod oracle;
 mod people;
-mod random;
 mod terminal;
 mod time;
 mod trace;
@@ -226,13 +225,4 @@ fn scratch() -> std::io::Result<tempfile::TempDir> {
         return Ok(directory);
     }
     tempfile::tempdir()
-}
-
-/// Bytes as lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
-    let digits = |byte: &u8| [byte >> 4, byte & 15].map(|half| DIGITS[usize::from(half)]);
-    bytes.iter().flat_map(digits).collect()
 }

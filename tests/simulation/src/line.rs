@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::random::Random;
+use kiosk_tests::random::Random;
 
 /// How the line is for some hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Weather {
             Self::Bad => 700,
             Self::Down => return Fate::Unreachable,
         };
-        if !random.chance(trouble_per_thousand) {
+        if !random.happens(trouble_per_thousand) {
             return Fate::Answered;
         }
         TROUBLES[random.index(TROUBLES.len())]
@@ -126,7 +126,7 @@ impl Weather {
             Self::Good => 20,
             Self::Poor | Self::Bad | Self::Down => 150,
         };
-        if !random.chance(trouble_per_thousand) {
+        if !random.happens(trouble_per_thousand) {
             return Spoiling::None;
         }
         SPOILINGS[random.index(SPOILINGS.len())]
@@ -138,7 +138,7 @@ pub(crate) fn spoil(results: &mut Vec<Value>, spoiling: Spoiling, random: &mut R
     match spoiling {
         Spoiling::None => {}
         Spoiling::Reordered => random.shuffle(results),
-        Spoiling::Thinned => results.retain(|_| random.chance(500)),
+        Spoiling::Thinned => results.retain(|_| random.happens(500)),
         Spoiling::Doubled => results.extend_from_within(..),
         Spoiling::Foreign => {
             for _ in 0..=results.len() {
@@ -148,7 +148,7 @@ pub(crate) fn spoil(results: &mut Vec<Value>, spoiling: Spoiling, random: &mut R
                     "outcome": "accepted",
                     "message": "",
                 });
-                let id = Uuid::from_u128(u128::from(random.next()));
+                let id = Uuid::from_u128(u128::from(random.bits()));
                 results.insert(
                     0,
                     json!({ "id": id, "result": "accepted", "receipt": receipt }),

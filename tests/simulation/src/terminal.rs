@@ -23,7 +23,7 @@ use offline_cache::{Cache, Opening, Options, Quota};
 
 use crate::TERMINAL;
 use crate::people::files;
-use crate::random::Random;
+use kiosk_tests::random::Random;
 
 /// Where the store lies below the terminal's home.
 const STORE: &str = "store";
@@ -276,14 +276,14 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 /// ends in the middle, an attachment without a name.
 fn leave_a_torn_write(store: &Path, random: &mut Random) -> Result<()> {
     let log = store.join("kiosk.db-wal");
-    if random.chance(300) && log.exists() {
+    if random.happens(300) && log.exists() {
         let mut bytes = fs::read(&log)?;
         // Shorter than one frame of the log, so that no older frame behind it can join in.
         let torn = random.between(1, 500);
-        bytes.extend((0..torn).map(|_| random.next().to_le_bytes()[0]));
+        bytes.extend((0..torn).map(|_| random.bits().to_le_bytes()[0]));
         fs::write(log, bytes)?;
     }
-    if random.chance(300) {
+    if random.happens(300) {
         let attachments = store.join("attachments");
         fs::create_dir_all(&attachments)?;
         fs::write(attachments.join("cut-short.part"), b"half")?;

@@ -65,7 +65,7 @@ impl Trace {
 
     /// The digest over all lines, hexadecimal.
     pub(crate) fn digest(&self) -> String {
-        crate::hex(&self.digest)
+        kiosk_sealing::hex(&self.digest)
     }
 
     /// The last events, oldest first.

@@ -5,7 +5,7 @@ use kiosk_app::person::Person;
 use kiosk_ui::{Keypad, Screen, Touch, View};
 
 use crate::people::Villager;
-use crate::random::Random;
+use kiosk_tests::random::Random;
 
 /// Things one visitor does at most; a visit of somebody who does everything twice has some sixty.
 const ACTS_MAX: u32 = 160;
@@ -68,8 +68,8 @@ impl Visitor {
             return Act::GoHome;
         }
         // Some change their mind; where the page does not allow it, nothing happens.
-        if self.has_chosen && random.chance(6) {
-            return Act::Touch(if random.chance(500) {
+        if self.has_chosen && random.happens(6) {
+            return Act::Touch(if random.happens(500) {
                 Touch::Leave
             } else {
                 Touch::Back
@@ -119,11 +119,11 @@ impl Visitor {
             } => self.answer(value, *can_continue),
             Screen::Face { live, .. } if live.is_none() => Act::Show,
             Screen::Capture { live, taken, .. } if live.is_none() && taken.is_none() => Act::Show,
-            Screen::Done { .. } if random.chance(500) => Act::Wait,
-            Screen::Rating { levels, chosen } if chosen.is_empty() && random.chance(700) => levels
+            Screen::Done { .. } if random.happens(500) => Act::Wait,
+            Screen::Rating { levels, chosen } if chosen.is_empty() && random.happens(700) => levels
                 .get(random.index(levels.len()))
                 .map_or(next, |level| choose(&level.id)),
-            Screen::Problem { ways, .. } if random.chance(300) => {
+            Screen::Problem { ways, .. } if random.happens(300) => {
                 ways.first().map_or(leave, |way| choose(&way.id))
             }
             Screen::ConfirmPerson { .. }

@@ -20,11 +20,11 @@ use crate::line::Weather;
 use crate::log::Log;
 use crate::oracle::Oracle;
 use crate::people::{Villager, personal, personal_in_files, village};
-use crate::random::Random;
 use crate::terminal::Terminal;
 use crate::time::{Lie, Time};
 use crate::trace::Trace;
 use crate::{Counts, Plan, Sabotage};
+use kiosk_tests::random::Random;
 
 mod glass;
 mod orders;
@@ -137,7 +137,7 @@ impl World {
         let desk = Desk::open(&directory.join("platform"), config)?;
         let key = desk.contract().sealing_key()?.parse()?;
         let first_store = power::first_store(&mut random);
-        let seed = random.next();
+        let seed = random.bits();
         let (terminal, opening) = Terminal::begin(
             &directory.join("terminal"),
             first_store,
@@ -250,7 +250,7 @@ impl World {
             (150, Happening::NewerProgram),
             (60, Happening::Damage),
         ] {
-            if self.random.chance(per_thousand) {
+            if self.random.happens(per_thousand) {
                 self.plan_between(midnight, midnight + DAY, happening);
             }
         }

@@ -4,7 +4,7 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::random::{Random, bytes_of};
+use kiosk_tests::random::{Random, bytes_of};
 
 /// People in turn.
 const SUBJECTS: u64 = 11;

@@ -25,7 +25,7 @@ use offline_cache::{Cache, NewAttachment, NewTransaction, Options};
 use super::TERMINAL;
 use super::case::Case;
 use super::line::Line;
-use crate::random::Random;
+use kiosk_tests::random::Random;
 
 /// The enqueuing thread rests while so many wait, so that the drain keeps up.
 const WAITING_MAX: u64 = 60;

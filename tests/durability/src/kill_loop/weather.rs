@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use central_platform::{Fault, Platform};
 
-use crate::random::Random;
+use kiosk_tests::random::Random;
 
 /// A turn of the weather lasts between these, in milliseconds.
 const TURN_MS: (u64, u64) = (20, 250);

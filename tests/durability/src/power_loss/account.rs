@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
 use super::TERMINAL;
-use crate::random::{Random, bytes_of};
+use kiosk_tests::random::{Random, bytes_of};
 
 /// People in turn, so that several transactions wait for one another.
 const SUBJECTS: u64 = 7;

@@ -9,7 +9,7 @@ use offline_cache::{Cache, CacheError, NewAudit, Options, QueuedTransaction, Rea
 
 use super::TERMINAL;
 use super::account::{Account, CLOSED, SETTING, Standing, receipt};
-use crate::random::Random;
+use kiosk_tests::random::Random;
 
 /// Acts of a round at most; the power fails long before.
 const ACTS_MAX: u32 = 5000;

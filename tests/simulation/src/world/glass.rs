@@ -40,7 +40,7 @@ impl World {
         let villager = self.village[place].clone();
         let helper = self
             .random
-            .chance(150)
+            .happens(150)
             .then(|| self.village[(place + 1) % self.village.len()].clone());
         self.note(&format!(
             "person {place} comes for {item}, helped: {}",
@@ -59,7 +59,7 @@ impl World {
             self.answer_effects(&villager)?;
             self.check_glass()?;
             self.tick()?;
-            if self.random.chance(2) {
+            if self.random.happens(2) {
                 return self.kill("while somebody stands at the glass");
             }
         }
@@ -206,7 +206,7 @@ impl World {
                 Err(lost)
             }),
             Question::Face { .. } => Answer::Face(if is_answered {
-                let verdict = if self.random.chance(850) {
+                let verdict = if self.random.happens(850) {
                     FaceVerdict::Match
                 } else {
                     FaceVerdict::Mismatch
@@ -314,7 +314,7 @@ impl World {
         self.terminal.drain.wake(now);
         self.look_at = self.time.since();
         self.check()?;
-        if self.random.chance(15) {
+        if self.random.happens(15) {
             self.is_kill_due = true;
         }
         Ok(())
@@ -334,7 +334,7 @@ impl World {
         self.counts.slips += 1;
         let now = self.time.now();
         let id = Uuid::from_u128(
-            (u128::from(self.random.next()) << 64) | u128::from(self.random.next()),
+            (u128::from(self.random.bits()) << 64) | u128::from(self.random.bits()),
         );
         let print = NewPrint {
             id,
@@ -347,7 +347,7 @@ impl World {
             copy_no: if slip.is_copy { 2 } else { 1 },
             reprint_of: None,
         };
-        let is_jammed = self.random.chance(80);
+        let is_jammed = self.random.happens(80);
         let cache = self.terminal.cache();
         cache.prepare_print(&print, now.at)?;
         cache.advance_print(id, PrintState::Printing, None, now.at)?;

@@ -29,13 +29,13 @@ const ENTRIES_MAX: u64 = 1_000_000;
 impl World {
     /// An order comes, or an old one comes again; sometimes a forged one.
     pub(super) fn order(&mut self) -> Result<()> {
-        let is_replay = !self.orders.is_empty() && self.random.chance(400);
+        let is_replay = !self.orders.is_empty() && self.random.happens(400);
         let (id, text) = if is_replay {
             self.orders[self.random.index(self.orders.len())].clone()
         } else {
             self.new_order()?
         };
-        if self.random.chance(150) {
+        if self.random.happens(150) {
             let mut forged = text.clone();
             forged.truncate(text.len() - 2);
             forged.push_str("AA");
@@ -52,8 +52,8 @@ impl World {
 
     fn new_order(&mut self) -> Result<(Uuid, String)> {
         self.counts.orders += 1;
-        let id = Uuid::from_u128(u128::from(self.random.next()) | 1 << 100);
-        let kind = if self.random.chance(300) {
+        let id = Uuid::from_u128(u128::from(self.random.bits()) | 1 << 100);
+        let kind = if self.random.happens(300) {
             "suspend-item"
         } else {
             "resume-item"
@@ -93,7 +93,7 @@ impl World {
             CommandStanding::New | CommandStanding::Begun => {}
         }
         // Between the beginning and the end of an order the power may go; it comes again then.
-        if self.random.chance(100) {
+        if self.random.happens(100) {
             return self.kill("in the middle of an order");
         }
         let now = self.time.now();
@@ -201,7 +201,7 @@ impl World {
     pub(super) fn swap_catalogue(&mut self) -> Result<()> {
         self.etag += 1;
         let fetched_at: Timestamp = self.time.now().at;
-        let is_suspended = self.random.chance(200);
+        let is_suspended = self.random.happens(200);
         let catalogue = Catalogue {
             etag: format!("\"{}\"", self.etag),
             version: self.etag,

@@ -14,8 +14,8 @@ use super::{Happening, World, check_opening};
 use crate::Sabotage;
 use crate::oracle::{Fate, Oracle, Promise};
 use crate::people::files;
-use crate::random::Random;
 use crate::time::Lie;
+use kiosk_tests::random::Random;
 
 /// A store as the first shipped program left it (`fixtures/make-store-v1.py`): two ratings of one
 /// case wait, the second behind the first.
@@ -28,7 +28,7 @@ const NO_ROOM_BYTES: u64 = 1;
 
 /// The suite of a platform's first key.
 pub(super) fn suite(random: &mut Random) -> Suite {
-    if random.chance(500) {
+    if random.happens(500) {
         Suite::Gm
     } else {
         Suite::Intl
@@ -37,7 +37,7 @@ pub(super) fn suite(random: &mut Random) -> Suite {
 
 /// Some terminals have been in the field since the first program.
 pub(super) fn first_store(random: &mut Random) -> Option<&'static [u8]> {
-    random.chance(500).then_some(FIRST_STORE)
+    random.happens(500).then_some(FIRST_STORE)
 }
 
 /// What the first program had promised.
@@ -60,7 +60,7 @@ impl World {
         self.note(&format!("killed {when}"));
         self.counts.kills += 1;
         self.start_anew();
-        let seed = self.random.next();
+        let seed = self.random.bits();
         let now = self.time.now();
         let opening = self.terminal.kill(now, seed, &mut self.random)?;
         if self.is_sabotaged(Sabotage::ForgetfulStore) {
@@ -81,7 +81,7 @@ impl World {
 
     fn restart_with(&mut self, between: impl FnOnce(&Path) -> Result<()>) -> Result<Opening> {
         self.start_anew();
-        let seed = self.random.next();
+        let seed = self.random.bits();
         let now = self.time.now();
         let opening = self.terminal.restart(now, seed, between)?;
         self.adopt()?;
@@ -97,7 +97,7 @@ impl World {
         self.stream = None;
         self.is_kill_due = false;
         self.look_at = self.time.since();
-        if self.random.chance(150) {
+        if self.random.happens(150) {
             self.clock_lies(Lie::DeadBattery);
         }
     }
@@ -141,7 +141,7 @@ impl World {
     /// read is saved, what cannot is told, and the file is never deleted.
     pub(super) fn damage(&mut self) -> Result<()> {
         self.counts.damages += 1;
-        let place = self.random.next();
+        let place = self.random.bits();
         let opening = self.restart_with(|store| overwrite_a_page(store, place))?;
         let lost = self.oracle.mark_damaged(self.terminal.cache())?;
         if let Some(name) = &opening.quarantined {
@@ -190,7 +190,7 @@ impl World {
             if name.contains(".corrupt-") && !name.ends_with("-shm") {
                 let digest = Suite::Intl.digest(&fs::read(&file)?);
                 self.quarantined
-                    .insert(format!("{name} {}", crate::hex(&digest)));
+                    .insert(format!("{name} {}", kiosk_sealing::hex(&digest)));
             }
         }
         Ok(())
@@ -200,12 +200,12 @@ impl World {
     fn forget_a_day(&mut self) -> Result<()> {
         let kept = self.directory.join("stale");
         if let Some(stale) = self.stale.take() {
-            let seed = self.random.next();
+            let seed = self.random.bits();
             let now = self.time.now();
             self.terminal
                 .restart(now, seed, |store| replace(store, &stale))?;
         } else {
-            let seed = self.random.next();
+            let seed = self.random.bits();
             let now = self.time.now();
             self.terminal
                 .restart(now, seed, |store| replace(&kept, store))?;
@@ -266,7 +266,7 @@ fn overwrite_a_page(store: &Path, place: u64) -> Result<()> {
     let index = 1 + usize::try_from(place % u64::try_from(pages - 1)?)?;
     let mut noise = Random::new(place);
     for byte in &mut bytes[index * page..(index + 1) * page] {
-        *byte = noise.next().to_le_bytes()[0];
+        *byte = noise.bits().to_le_bytes()[0];
     }
     fs::write(path, bytes)?;
     Ok(())

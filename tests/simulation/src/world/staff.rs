@@ -59,7 +59,7 @@ impl World {
     pub(super) fn stick_out(&mut self) -> Result<()> {
         let now = self.time.now();
         let place = Place {
-            bundle: Uuid::from_u128(u128::from(self.random.next()) | 1 << 101),
+            bundle: Uuid::from_u128(u128::from(self.random.bits()) | 1 << 101),
             part: 1,
             after: Sequence(0),
         };
@@ -95,17 +95,17 @@ impl World {
             return Ok(());
         }
         let place = self.random.index(self.sticks.len());
-        if self.random.chance(150) {
+        if self.random.happens(150) {
             self.sticks.swap_remove(place);
             self.note("a stick is lost");
             return Ok(());
         }
         self.import(place)?;
-        if self.random.chance(200) {
+        if self.random.happens(200) {
             self.note("the same stick is imported again");
             self.import(place)?;
         }
-        if self.random.chance(300) {
+        if self.random.happens(300) {
             // The receipts stay in the town for now; the network may tell first.
             self.plan_in_hours(10, 80, Happening::StickBack);
             return Ok(());

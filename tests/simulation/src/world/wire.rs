@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{IDLE, World};
+use crate::Sabotage;
 use crate::TERMINAL;
 use crate::line::{Fate, Spoiling, Weather, spoil};
-use crate::{Sabotage, hex};
+use kiosk_sealing::hex;
 
 /// The drain asks for no longer wait than this; when it does, nothing is to be sent now.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -168,7 +169,7 @@ impl World {
         self.note(&format!("sends {}: {fate:?}", names.join(" ")));
         let reply = self.exchange(&body, fate)?;
         // The worst moment for a power cut: it has happened there and is not known here.
-        if self.random.chance(8) {
+        if self.random.happens(8) {
             return self.kill("between the effect and its receipt");
         }
         self.came(Outcome::Batch(ids, reply))
@@ -180,7 +181,7 @@ impl World {
         body: &[u8],
         fate: Fate,
     ) -> Result<Result<kiosk_app::platform::drain::BatchReply, PlatformError>> {
-        if self.is_sabotaged(Sabotage::LyingTransport) && self.random.chance(200) {
+        if self.is_sabotaged(Sabotage::LyingTransport) && self.random.happens(200) {
             return Ok(batch_reply(200, None, &lie(body)?));
         }
         let now = self.time.truth();
@@ -260,7 +261,7 @@ impl World {
         let fate = self.travel(TRANSACTION_BYTES);
         self.note(&format!("sends bytes {offset}+: {fate:?}"));
         let outcome = self.upload(fate, |desk| desk.contract().handle_chunk(id, offset, bytes));
-        if self.random.chance(8) {
+        if self.random.happens(8) {
             return self.kill("in the middle of an upload");
         }
         self.came(Outcome::ChunkDone(id, outcome))
