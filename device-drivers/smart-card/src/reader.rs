@@ -391,11 +391,18 @@ fn channel_error(error: pcsc::Error, port: &str) -> ChannelError {
     }
 }
 
+/// A service that hangs up in the middle of an exchange is called a security violation by its
+/// library (pcsc-lite 1.9.9): it died, or it refuses this user. Either way it does not serve us.
 fn is_service_gone(error: pcsc::Error) -> bool {
     use pcsc::Error as E;
     matches!(
         error,
-        E::NoService | E::ServiceStopped | E::Shutdown | E::CommError | E::InvalidHandle
+        E::NoService
+            | E::ServiceStopped
+            | E::Shutdown
+            | E::CommError
+            | E::InvalidHandle
+            | E::SecurityViolation
     )
 }
 
@@ -471,6 +478,11 @@ mod tests {
             assert_eq!((fault.code, fault.action), (code, action), "{error}");
         };
         check(E::NoService, "smart-card.no-service", Action::Maintenance);
+        check(
+            E::SecurityViolation,
+            "smart-card.no-service",
+            Action::Maintenance,
+        );
         check(E::UnknownReader, "device.gone", Action::Maintenance);
         check(E::SharingViolation, "device.in-use", Action::Configuration);
         check(E::NoMemory, "smart-card.reader-failed", Action::Maintenance);

@@ -522,11 +522,12 @@ fn a_missing_reader_and_a_missing_service_are_told_apart() {
             let fault = loop_until_fault(&mut reader);
             assert_eq!(
                 (fault.code, fault.action),
-                ("smart-card.no-service", Action::Maintenance)
+                ("smart-card.no-service", Action::Maintenance),
+                "{fault:?}"
             );
             reader.close();
             let fault = reader.open().unwrap_err();
-            assert_eq!(fault.code, "smart-card.no-service");
+            assert_eq!(fault.code, "smart-card.no-service", "{fault:?}");
         },
     );
 }
