@@ -1,4 +1,5 @@
-//! Texts of bytes, and back: base64url for keys and signed texts, hexadecimal for digests.
+//! Texts of bytes, and back: base64url for keys and signed texts, hexadecimal for digests, Base45
+//! for what travels as a QR symbol.
 //! Decoding is strict (one text for each value) and bounded by the caller.
 
 use base64::Engine as _;
@@ -22,6 +23,47 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
 /// Bytes of a padded base64 text.
 pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
+}
+
+/// The letters of Base45 (RFC 9285 §4): those of the alphanumeric mode of a QR symbol.
+const BASE45: &[u8; 45] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:";
+
+/// Bytes as Base45 (RFC 9285 §4). The text never ends in a space, which a scanner or a form could
+/// cut off: the last letter of a group stands for 32 at most, a space for 36.
+pub(crate) fn base45(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(2) * 3);
+    for pair in bytes.chunks(2) {
+        let value = pair
+            .iter()
+            .fold(0, |value, byte| value << 8 | usize::from(*byte));
+        let letters = [value % 45, value / 45 % 45, value / (45 * 45)];
+        // A byte alone takes two letters.
+        for digit in &letters[..=pair.len()] {
+            text.push(char::from(BASE45[*digit]));
+        }
+    }
+    text
+}
+
+/// Bytes of a Base45 text; refuses other letters, a lone letter at the end and groups that stand
+/// for more than their bytes can hold.
+pub(crate) fn from_base45(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 3 * 2 + 1);
+    for group in text.as_bytes().chunks(3) {
+        let mut value = 0;
+        for letter in group.iter().rev() {
+            let digit = BASE45.iter().position(|known| known == letter)?;
+            value = value * 45 + digit;
+        }
+        if group.len() == 3 {
+            bytes.extend(u16::try_from(value).ok()?.to_be_bytes());
+        } else if group.len() == 2 {
+            bytes.push(u8::try_from(value).ok()?);
+        } else {
+            return None;
+        }
+    }
+    Some(bytes)
 }
 
 /// Bytes as lower-case hexadecimal digits.
@@ -117,6 +159,38 @@ mod tests {
         }
         assert_eq!(base64(&[0xfb]), "+w==");
         assert_eq!(from_base64("+w"), None);
+    }
+
+    #[test]
+    fn base45_agrees_with_rfc_9285() {
+        // RFC 9285, 4.3 and 4.4.
+        for (bytes, text) in [
+            (&b"AB"[..], "BB8"),
+            (b"Hello!!", "%69 VD92EX0"),
+            (b"base-45", "UJCLQE7W581"),
+            (b"ietf!", "QED8WEX0"),
+            (b"", ""),
+        ] {
+            assert_eq!(base45(bytes), text);
+            assert_eq!(from_base45(text).as_deref(), Some(bytes));
+        }
+        // A lone letter, a group too large, a small letter, a letter of more than one byte.
+        for text in ["A", "BB8A", "GGW", "::", "bb8", "BB8é"] {
+            assert_eq!(from_base45(text), None, "{text}");
+        }
+        assert_eq!(from_base45("FGW"), Some(vec![0xff, 0xff]));
+    }
+
+    #[test]
+    fn no_base45_text_ends_in_a_space() {
+        for first in 0..=255 {
+            assert!(!base45(&[first]).ends_with(' '));
+            for second in 0..=255 {
+                let text = base45(&[first, second]);
+                assert!(!text.ends_with(' '));
+                assert_eq!(from_base45(&text), Some(vec![first, second]));
+            }
+        }
     }
 
     #[test]

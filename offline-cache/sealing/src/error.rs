@@ -60,6 +60,77 @@ impl SealingError {
     }
 }
 
+/// Why a compact signed word (a QR of staff or of a terminal) could not even be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// It does not begin as the words of this kind do.
+    #[error("it does not begin with {expected}")]
+    Prefix {
+        /// What it should begin with.
+        expected: &'static str,
+    },
+    /// Letters that Base45 (RFC 9285) does not have, or not in that order.
+    #[error("it has letters that do not belong there, or lacks some")]
+    NotBase45,
+    /// It ends early.
+    #[error("it is cut short")]
+    Truncated,
+    /// Something follows the end.
+    #[error("something follows its end")]
+    TrailingBytes,
+    /// An array, map or string that does not say how long it is.
+    #[error("a part does not say how long it is")]
+    IndefiniteLength,
+    /// A number or a length that takes more bytes than it needs.
+    #[error("a number takes more bytes than it needs")]
+    NotShortest,
+    /// A key that occurs twice in a map.
+    #[error("a field occurs twice")]
+    DuplicateKey,
+    /// Keys of a map, or values of a set, that are not in their one order.
+    #[error("the fields are not in order")]
+    KeyOrder,
+    /// Another type than the field has.
+    #[error("a field has another type than it should")]
+    UnexpectedType,
+    /// A text that is not UTF-8.
+    #[error("a text is not UTF-8")]
+    NotText,
+    /// A field that this program does not know.
+    #[error("it has a field that is not known here")]
+    UnknownField,
+    /// A field that is not there.
+    #[error("the field {field} is missing")]
+    MissingField {
+        /// Which.
+        field: &'static str,
+    },
+    /// A value that the field cannot have.
+    #[error("the field {field} has a value that it cannot have")]
+    OutOfRange {
+        /// Which.
+        field: &'static str,
+    },
+    /// Headers that do not say how it is signed.
+    #[error("it does not say how it is signed")]
+    NoAlgorithm,
+    /// An algorithm that is not known here.
+    #[error("it is signed in a way that is not known here")]
+    UnknownAlgorithm,
+    /// Headers that do not say by which key it is signed.
+    #[error("it does not say who signed it")]
+    NoKeyId,
+    /// A list of headers that must be understood; this profile has none.
+    #[error("it asks for something that is not understood here")]
+    CriticalHeader,
+    /// A header outside this profile.
+    #[error("it has a header that is not known here")]
+    UnknownHeader,
+    /// The letters were mistyped: the check in it does not fit.
+    #[error("it was mistyped: its check does not fit")]
+    Check,
+}
+
 /// Why the key of the device cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {

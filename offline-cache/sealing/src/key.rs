@@ -293,11 +293,18 @@ impl PublicKey {
     /// Sixteen hexadecimal digits that name the key: the first 8 bytes of the digest (SHA-256,
     /// for SM2 keys SM3) of the algorithm's word and the key's bytes.
     pub fn key_id(&self) -> String {
+        hex(&self.key_id_bytes())
+    }
+
+    /// What [`Self::key_id`] writes in digits.
+    pub(crate) fn key_id_bytes(&self) -> [u8; 8] {
         let digest = self
             .algorithm
             .suite()
             .digest(&[self.algorithm.word().as_bytes(), &self.bytes].concat());
-        hex(&digest[..8])
+        let mut id = [0; 8];
+        id.copy_from_slice(&digest[..8]);
+        id
     }
 
     /// The key as its algorithm writes it.

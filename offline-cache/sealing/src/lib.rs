@@ -7,6 +7,9 @@
 
 pub mod audit;
 pub mod bundle;
+mod cbor;
+pub mod certificate;
+mod cose;
 mod encoding;
 mod envelope;
 mod error;
@@ -17,6 +20,7 @@ mod recipient;
 pub mod request;
 pub mod signed;
 mod suite;
+pub mod unlock;
 
 pub use bundle::CarriedReceipts;
 pub use encoding::hex;
@@ -24,7 +28,7 @@ pub use envelope::{
     ENVELOPE_BYTES_MAX, ENVELOPE_OVERHEAD_MAX, EnvelopeHeader, PLAIN_BYTES_MAX, attachment_context,
     header, open, payload_context, seal,
 };
-pub use error::{KeyError, SealingError};
+pub use error::{FormatError, KeyError, SealingError};
 pub use key::{
     Algorithm, DeviceKey, KEY_FILE_BYTES_MAX, KeySource, PublicKey, pkcs8_document, write_private,
 };

@@ -10,3 +10,4 @@ mod format;
 mod openssl;
 mod support;
 mod tpm;
+mod words;
