@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::cache::{Cache, Directory, bounded_text, sync_directory};
 use crate::line::{self, Line, Ready};
-use crate::outbox::{self, id_of};
+use crate::outbox::{self, arrival, id_of};
 use crate::{CacheError, State};
 
 /// Largest attachment in bytes: 8 MiB and its envelope, as the platform and the carry-out bundle
@@ -193,6 +193,7 @@ impl Cache {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        arrival::place(&transaction)?;
         let found = outbox::find(&transaction, id)?;
         let again = transaction.execute(
             "UPDATE attachment SET uploaded = 0, is_complete = 0, upload_url = NULL

@@ -68,7 +68,7 @@ impl NewAudit {
         }
     }
 
-    fn validate(&self) -> Result<(), CacheError> {
+    pub(crate) fn validate(&self) -> Result<(), CacheError> {
         bounded_text(&self.kind, "audit kind")?;
         bounded_text(&self.actor, "audit actor")?;
         if self.kind.len() > WORD_BYTES_MAX || self.actor.len() > WORD_BYTES_MAX {

@@ -16,6 +16,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::check::{self, Check};
+use crate::outbox::arrival::Arrived;
 use crate::quarantine::{self, Pending};
 use crate::{CacheError, Quota, Salvage, attachment, outbox, salvage, schema};
 
@@ -79,6 +80,10 @@ pub(crate) struct Directory {
     pub(crate) options: Options,
     /// Bytes of all attachment files, kept so that the quota needs no look at each.
     pub(crate) attachment_bytes: AtomicU64,
+    /// Bytes that new work may still take before disk and store are measured again.
+    pub(crate) room_left: AtomicU64,
+    /// Which ids may be among the arrivals.
+    pub(crate) arrived: Arrived,
     /// What is left of the check of the database.
     check: Mutex<Option<Check>>,
     /// Held for its lock only.
@@ -137,6 +142,8 @@ impl Cache {
             path: directory.to_owned(),
             options: options.clone(),
             attachment_bytes: AtomicU64::new(0),
+            room_left: AtomicU64::new(0),
+            arrived: Arrived::default(),
             check: Mutex::new(None),
         });
         let damaged = match Pending::read(&directory.path)? {
@@ -247,6 +254,8 @@ pub(crate) fn connect(path: &Path, options: &Options) -> Result<Connection, Cach
     connection.pragma_update(None, "secure_delete", true)?;
     connection.pragma_update(None, "journal_size_limit", JOURNAL_BYTES_MAX)?;
     connection.pragma_update(None, "trusted_schema", false)?;
+    // No page of the store in a temporary file.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     // Else the engine compiles a statement anew whenever a bound value could change its plan.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::audit::{self, NewAudit, TERMINAL};
 use crate::cache::Cache;
-use crate::outbox::{self, QUEUED};
+use crate::outbox::{self, QUEUED, arrival};
 use crate::{CacheError, QueuedTransaction, Sequence};
 
 /// Most transactions of one bundle (`kiosk_sealing::bundle`).
@@ -27,6 +27,7 @@ impl Cache {
         after: Sequence,
         limit: u32,
     ) -> Result<Vec<QueuedTransaction>, CacheError> {
+        self.place_arrivals()?;
         // One read transaction, so that a row and its attachments are of one moment.
         let transaction = self.connection.unchecked_transaction()?;
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -65,6 +66,7 @@ impl Cache {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        arrival::place(&transaction)?;
         let mut marked = 0;
         for id in ids {
             marked += transaction
@@ -179,6 +181,7 @@ mod tests {
         let mut scratch = scratch();
         enqueue_sample(&mut scratch.cache, 1);
         let good = enqueue_sample(&mut scratch.cache, 2);
+        scratch.cache.place_arrivals().unwrap();
         scratch
             .cache
             .connection

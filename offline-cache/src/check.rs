@@ -48,11 +48,16 @@ enum Walk {
 /// Every table with the column its rows are walked by.
 const TABLES: &[(&str, &str, Walk)] = &[
     ("outbox", "sequence", Walk::Number),
+    ("arrival", "sequence", Walk::Number),
     ("attachment", "id", Walk::Id),
     ("print", "id", Walk::Id),
     ("audit_entry", "sequence", Walk::Number),
     ("audit_checkpoint", "sequence", Walk::Number),
     ("command", "id", Walk::Id),
+    ("test_record", "sequence", Walk::Number),
+    ("ticket", "sequence", Walk::Number),
+    ("daily_check", "sequence", Walk::Number),
+    ("used_grant", "id", Walk::Id),
     ("schema_info", "only", Walk::Whole),
     ("case_counter", "terminal", Walk::Whole),
     ("usage", "year", Walk::Whole),
@@ -62,6 +67,10 @@ const TABLES: &[(&str, &str, Walk)] = &[
     ("clock", "only", Walk::Whole),
     ("diary", "day", Walk::Whole),
     ("desired_state", "only", Walk::Whole),
+    ("ticket_part", "ticket", Walk::Whole),
+    ("replenishment", "device", Walk::Whole),
+    ("unlock_guard", "only", Walk::Whole),
+    ("calibration", "what", Walk::Whole),
 ];
 
 /// Every index of the outbox; the others are small or walked with their table.

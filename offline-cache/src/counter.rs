@@ -2,7 +2,7 @@
 //! year. A number is durable before it is given out, so a power cut leaves a gap, never a double.
 
 use jiff::civil::Date;
-use rusqlite::{TransactionBehavior, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::CacheError;
 use crate::cache::{Cache, bounded_text};
@@ -63,23 +63,10 @@ impl Cache {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let value: i64 = transaction
-            .prepare_cached(
-                "WITH floor (value) AS (
-                     SELECT coalesce((SELECT CAST(value AS INTEGER) FROM setting
-                                      WHERE key = 'case-number-floor'), 0))
-                 INSERT INTO case_counter (terminal, day, value)
-                     SELECT ?1, ?2, floor.value + 1 FROM floor WHERE true
-                 ON CONFLICT (terminal, day) DO UPDATE SET
-                     value = max(value + 1, excluded.value)
-                 RETURNING value",
-            )?
-            .query_row(params![terminal, date.to_string()], |row| row.get(0))?;
+        let number = take(&transaction, terminal, date)?;
         // An explicit commit: its failure must reach the caller, or the number could come again.
         transaction.commit()?;
-        u32::try_from(value).map_err(|_| CacheError::OutOfRange {
-            what: "case number",
-        })
+        Ok(number)
     }
 
     /// Adds one to a usage count.
@@ -119,6 +106,46 @@ impl Cache {
         }
         Ok(usage)
     }
+}
+
+/// Takes the next case number of a day; to be called inside a commit.
+pub(crate) fn take(connection: &Connection, terminal: &str, date: Date) -> Result<u32, CacheError> {
+    let value: i64 = connection
+        .prepare_cached(
+            "WITH floor (value) AS (
+                 SELECT coalesce((SELECT CAST(value AS INTEGER) FROM setting
+                                  WHERE key = 'case-number-floor'), 0))
+             INSERT INTO case_counter (terminal, day, value)
+                 SELECT ?1, ?2, floor.value + 1 FROM floor WHERE true
+             ON CONFLICT (terminal, day) DO UPDATE SET
+                 value = max(value + 1, excluded.value)
+             RETURNING value",
+        )?
+        .query_row(params![terminal, date.to_string()], |row| row.get(0))?;
+    number_of(value)
+}
+
+/// The number that [`take`] would take.
+pub(crate) fn ahead(
+    connection: &Connection,
+    terminal: &str,
+    date: Date,
+) -> Result<u32, CacheError> {
+    let value: i64 = connection
+        .prepare_cached(
+            "SELECT 1 + max(
+                 coalesce((SELECT value FROM case_counter WHERE terminal = ?1 AND day = ?2), 0),
+                 coalesce((SELECT CAST(value AS INTEGER) FROM setting
+                           WHERE key = 'case-number-floor'), 0))",
+        )?
+        .query_row(params![terminal, date.to_string()], |row| row.get(0))?;
+    number_of(value)
+}
+
+fn number_of(value: i64) -> Result<u32, CacheError> {
+    u32::try_from(value).map_err(|_| CacheError::OutOfRange {
+        what: "case number",
+    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::io;
 use rusqlite::ErrorCode;
 use uuid::Uuid;
 
-use crate::{PrintState, State};
+use crate::{PrintState, State, TicketState};
 
 /// Why a call to the cache did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +91,41 @@ pub enum CacheError {
         /// The state asked for.
         to: PrintState,
     },
+    /// No such test record, or it is of another device.
+    #[error("test record {id} is not known for this device")]
+    UnknownTest {
+        /// The id asked for.
+        id: Uuid,
+    },
+    /// No such ticket.
+    #[error("ticket {id} is not known")]
+    UnknownTicket {
+        /// The id asked for.
+        id: Uuid,
+    },
+    /// The ticket is in a state that does not allow the act.
+    #[error("ticket {id} is {state}, which does not allow this")]
+    TicketState {
+        /// The ticket.
+        id: Uuid,
+        /// The state it is in.
+        state: TicketState,
+    },
+    /// The test was not passed, or not after the fault began, or it is another test.
+    #[error("test record {test} does not prove that ticket {id} is mended")]
+    NotProven {
+        /// The ticket.
+        id: Uuid,
+        /// The test record.
+        test: Uuid,
+    },
+    /// The id of a test record or of a daily check was used before for something else: a bug of
+    /// the caller.
+    #[error("record {id} exists with other content")]
+    RecordDiffers {
+        /// The id used twice.
+        id: Uuid,
+    },
     /// A value is longer or larger than this cache stores.
     #[error("{what} is outside its limits")]
     OutOfRange {
@@ -128,6 +163,11 @@ impl CacheError {
             Self::NoRecord { .. } => "queue.no-record",
             Self::UnknownCommand { .. } => "command.unknown",
             Self::IllegalTransition { .. } => "queue.illegal-transition",
+            Self::UnknownTest { .. } => "maintenance.unknown-test",
+            Self::UnknownTicket { .. } => "maintenance.unknown-ticket",
+            Self::TicketState { .. } => "maintenance.wrong-state",
+            Self::NotProven { .. } => "maintenance.not-proven",
+            Self::RecordDiffers { .. } => "maintenance.record-differs",
             Self::OutOfRange { .. } => "queue.out-of-range",
             Self::Inconsistent { .. } => "queue.inconsistent",
             Self::Io(_) => "queue.io",
@@ -156,6 +196,11 @@ impl CacheError {
             | Self::NoRecord { .. }
             | Self::UnknownCommand { .. }
             | Self::IllegalTransition { .. }
+            | Self::UnknownTest { .. }
+            | Self::UnknownTicket { .. }
+            | Self::TicketState { .. }
+            | Self::NotProven { .. }
+            | Self::RecordDiffers { .. }
             | Self::OutOfRange { .. }
             | Self::Io(_) => false,
         }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::CacheError;
 use crate::cache::{Cache, bounded_text, timestamp};
-use crate::outbox::id_of;
+use crate::outbox::{arrival, id_of};
 
 const COLUMNS: &str = "id, transaction_id, case_number, kind, digest, pages, first_page, copy_no,
     reprint_of, state, pages_done, code, prepared_at, changed_at";
@@ -169,6 +169,7 @@ impl Cache {
             });
         }
         if let Some(id) = print.transaction_id {
+            arrival::place(&transaction)?;
             let has_record = transaction
                 .prepare_cached("SELECT 1 FROM outbox WHERE id = ?1")?
                 .exists([id.as_bytes()])?;

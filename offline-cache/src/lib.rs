@@ -1,5 +1,5 @@
 //! What must survive a power cut: the outbox, its attachments, the print ledger, the audit log,
-//! the device diary, commands, counters, settings and the catalogue cache.
+//! the device diary, commands, counters, settings, the catalogue cache and what a technician did.
 //!
 //! One directory holds everything and one process owns it. Every call that changes something
 //! returns after the change is durable, never before. The clock is an argument and never decides
@@ -29,6 +29,7 @@ mod schema;
 mod setting;
 #[cfg(test)]
 mod statements;
+mod technician;
 mod transaction;
 
 pub use attachment::{ATTACHMENT_BYTES_MAX, ATTACHMENTS_MAX, NewAttachment, QueuedAttachment};
@@ -42,9 +43,13 @@ pub use diary::DiaryCount;
 pub use error::CacheError;
 pub use ledger::{LedgerEntry, NewPrint, PrintKind, PrintState};
 pub use line::{Ready, UpstreamDepth};
-pub use outbox::{Depth, QueueRow, Settled};
+pub use outbox::{Confirmation, Depth, QueueRow, Settled};
 pub use quota::Quota;
 pub use salvage::Salvage;
+pub use technician::{
+    Calibration, Consumable, DailyCheck, DailyKind, Guard, Level, NewTicket, Part, Sla, TestRecord,
+    Ticket, TicketAct, TicketState, Verdict,
+};
 pub use transaction::{
     CaseRecord, NewTransaction, PAYLOAD_BYTES_MAX, QueuedTransaction, Receipt, Sequence, State,
 };

@@ -109,6 +109,7 @@ impl Cache {
     /// # Errors
     /// `Store` when the database fails.
     pub fn upstream_depths(&self) -> Result<Vec<UpstreamDepth>, CacheError> {
+        self.place_arrivals()?;
         // One read transaction, so that the numbers are of one moment.
         let transaction = self.connection.unchecked_transaction()?;
         let mut names: BTreeSet<String> = BTreeSet::new();

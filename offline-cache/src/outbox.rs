@@ -14,12 +14,20 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::audit::{self, NewAudit, PLATFORM, TERMINAL, VISITOR};
-use crate::cache::{Cache, bounded_text, cut, timestamp};
+use crate::cache::{Cache, Directory, bounded_text, cut, timestamp};
 use crate::line::{self, Line, Ready};
 use crate::{
     CacheError, CaseRecord, NewTransaction, QueuedTransaction, Receipt, Sequence, State,
     attachment, content, quota,
 };
+
+pub(crate) mod arrival;
+mod commit;
+mod confirmation;
+
+use arrival::Known;
+use commit::Commit;
+pub use confirmation::Confirmation;
 
 /// Longest delay of a retry. Retries wait 15 minutes at most; a `Retry-After` may ask for more.
 pub(crate) const DEFER_MAX: Duration = Duration::from_hours(1);
@@ -115,52 +123,22 @@ impl Cache {
         transaction: &NewTransaction,
         now: Timestamp,
     ) -> Result<Sequence, CacheError> {
-        transaction.validate()?;
         let content = content::of_new(transaction);
-        let has_files = !transaction.attachments.is_empty();
-        if has_files {
-            // Files are on disk before the commit that speaks of them, so all refusals come first.
-            if let Some(sequence) = enqueued_before(&self.connection, transaction.id, &content)? {
-                return Ok(sequence);
-            }
-            attachment::refuse_used_ids(&self.connection, &transaction.attachments)?;
-            quota::refuse_without_room(&self.connection, &self.directory, transaction)?;
-            let ids = transaction.attachments.iter().map(|each| each.id);
-            if let Err(error) = attachment::write_files(&self.directory, &transaction.attachments) {
-                attachment::remove_files(&self.directory, ids);
-                return Err(error);
-            }
-        }
-        let commit = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        // The other connection may have enqueued it since the first look.
-        if let Some(sequence) = enqueued_before(&commit, transaction.id, &content)? {
+        if let Some(sequence) = self.prepare(transaction, &content)? {
             return Ok(sequence);
         }
-        if !has_files {
-            quota::refuse_without_room(&commit, &self.directory, transaction)?;
-        }
-        let sequence = insert(&commit, transaction, &content, now)?;
-        attachment::insert(&commit, sequence, &transaction.attachments)?;
-        let entry = NewAudit {
-            subject: Some(transaction.subject),
-            transaction: Some(transaction.id),
-            ..NewAudit::own(
-                "transaction.enqueued",
-                VISITOR,
-                &json!({
-                    "kind": audit::word(&transaction.kind),
-                    "item": audit::word(&transaction.item),
-                    "attachments": transaction.attachments.len(),
-                }),
-            )
-        };
-        audit::append(&commit, &self.directory.options.terminal, &entry, now)?;
+        let commit = Commit::begin(&self.connection)?;
+        let sequence = take_in(
+            &self.connection,
+            &self.directory,
+            transaction,
+            &content,
+            now,
+        )?;
         // A failed commit may still be on disk, so its files stay; if it is not, they are
         // orphans and go at the next start.
-        commit.commit()?;
-        Ok(Sequence(sequence))
+        commit.make()?;
+        Ok(sequence)
     }
 
     /// Claims what is to be sent now, oldest first, at most `limit` and never more than fits one
@@ -178,6 +156,7 @@ impl Cache {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        arrival::place(&transaction)?;
         line::promote_deferred(&transaction, now, ready)?;
         let (due, damaged) = read_ready(&transaction, limit, ready)?;
         for claimed in &due {
@@ -203,6 +182,7 @@ impl Cache {
         now: Timestamp,
         ready: &Ready<'_>,
     ) -> Result<Option<Timestamp>, CacheError> {
+        self.place_arrivals()?;
         let is_ready = line::has_any(&self.connection, Line::Ready, ready)?
             || line::has_any(&self.connection, Line::Uploading, ready)?;
         if is_ready {
@@ -246,6 +226,7 @@ impl Cache {
         let commit = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        arrival::place(&commit)?;
         let terminal = &self.directory.options.terminal;
         let mut files = Vec::new();
         let mut outcomes = Vec::with_capacity(settlements.len());
@@ -413,6 +394,7 @@ impl Cache {
     /// # Errors
     /// `Store` when the database fails, `Inconsistent` when the row cannot be understood.
     pub fn case(&self, case_number: &str) -> Result<Option<CaseRecord>, CacheError> {
+        self.place_arrivals()?;
         let mut statement = self.connection.prepare_cached(
             "SELECT id, kind, item, state, last_code, enqueued_at, ended_at, receipt_reference,
                  receipt_outcome, receipt_message, receipt_valid_until, receipt_raw
@@ -467,6 +449,7 @@ impl Cache {
     /// # Errors
     /// `Store` when the database fails.
     pub fn queued_key_ids(&self) -> Result<Vec<String>, CacheError> {
+        self.place_arrivals()?;
         let mut statement = self.connection.prepare_cached(
             "SELECT key_id FROM outbox INDEXED BY outbox_key
              WHERE is_open = 1 AND key_id <> '' AND key_id > ?1 ORDER BY key_id LIMIT 1",
@@ -495,6 +478,33 @@ impl Cache {
         self.directory.options.terminal.clone()
     }
 
+    /// What comes before the commit of an enqueuing: refusals, and the files on disk. The place of
+    /// one that was enqueued before.
+    fn prepare(
+        &self,
+        transaction: &NewTransaction,
+        content: &[u8; 32],
+    ) -> Result<Option<Sequence>, CacheError> {
+        transaction.validate()?;
+        if transaction.attachments.is_empty() {
+            return Ok(None);
+        }
+        // Files are on disk before the commit that speaks of them, so all refusals come first.
+        if let Some(sequence) =
+            enqueued_before(&self.connection, &self.directory, transaction.id, content)?
+        {
+            return Ok(Some(sequence));
+        }
+        attachment::refuse_used_ids(&self.connection, &transaction.attachments)?;
+        quota::refuse_without_room(&self.connection, &self.directory, transaction)?;
+        let ids = transaction.attachments.iter().map(|each| each.id);
+        if let Err(error) = attachment::write_files(&self.directory, &transaction.attachments) {
+            attachment::remove_files(&self.directory, ids);
+            return Err(error);
+        }
+        Ok(None)
+    }
+
     /// Looks a transaction up, refuses a wrong state, acts and commits.
     fn change<T>(
         &mut self,
@@ -505,6 +515,7 @@ impl Cache {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        arrival::place(&transaction)?;
         let found = find(&transaction, id)?;
         if !is_allowed(&found) {
             return Err(CacheError::WrongState {
@@ -518,6 +529,7 @@ impl Cache {
     }
 
     fn rows(&self, condition: &str, limit: u32) -> Result<Vec<QueueRow>, CacheError> {
+        self.place_arrivals()?;
         let mut statement = self.connection.prepare_cached(&format!(
             "SELECT sequence, id, kind, item, case_number, state, is_blocked, attempts,
                  enqueued_at, next_at, last_code, ended_by, ended_reason, receipt_reference,
@@ -610,27 +622,72 @@ pub(crate) fn id_of(row: &Row<'_>, index: usize) -> Result<Uuid, CacheError> {
 /// The sequence of an id that is in the outbox already, after comparing the content.
 fn enqueued_before(
     connection: &Connection,
+    directory: &Directory,
     id: Uuid,
     content: &[u8; 32],
 ) -> Result<Option<Sequence>, CacheError> {
-    let found: Option<(i64, Option<[u8; 32]>)> = connection
-        .prepare_cached("SELECT sequence, content_digest FROM outbox WHERE id = ?1")?
-        .query_row([id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
+    let found = match arrival::find(connection, directory, &id)? {
+        Some(arrived) => Some(arrived),
+        None => connection
+            .prepare_cached("SELECT sequence, content_digest FROM outbox WHERE id = ?1")?
+            .query_row([id.as_bytes()], Known::read)
+            .optional()?,
+    };
     match found {
-        Some((_, Some(digest))) if digest != *content => Err(CacheError::ContentDiffers { id }),
+        Some(Known {
+            content: Some(digest),
+            ..
+        }) if digest != *content => Err(CacheError::ContentDiffers { id }),
         // Without a digest the content was erased after the receipt; the id alone must do.
-        Some((sequence, _)) => Ok(Some(Sequence(sequence))),
+        Some(known) => Ok(Some(Sequence(known.sequence))),
         None => Ok(None),
     }
 }
 
+/// Takes a transaction in, with its entry in the audit log; to be called inside a commit, after its
+/// files are on disk.
+fn take_in(
+    commit: &Connection,
+    directory: &Directory,
+    transaction: &NewTransaction,
+    content: &[u8; 32],
+    now: Timestamp,
+) -> Result<Sequence, CacheError> {
+    // The other connection may have enqueued it since the first look.
+    if let Some(sequence) = enqueued_before(commit, directory, transaction.id, content)? {
+        return Ok(sequence);
+    }
+    let sequence = if transaction.attachments.is_empty() {
+        quota::refuse_without_room(commit, directory, transaction)?;
+        arrival::insert(commit, directory, transaction, content, now)?
+    } else {
+        arrival::place(commit)?;
+        insert(commit, transaction, content, now)?
+    };
+    let entry = NewAudit {
+        subject: Some(transaction.subject),
+        transaction: Some(transaction.id),
+        ..NewAudit::own(
+            "transaction.enqueued",
+            VISITOR,
+            &json!({
+                "kind": audit::word(&transaction.kind),
+                "item": audit::word(&transaction.item),
+                "attachments": transaction.attachments.len(),
+            }),
+        )
+    };
+    audit::append(commit, &directory.options.terminal, &entry, now)?;
+    Ok(sequence)
+}
+
+/// Stores a transaction with attachments in its place: they are recorded beside it.
 fn insert(
     connection: &Connection,
     transaction: &NewTransaction,
     content: &[u8; 32],
     now: Timestamp,
-) -> Result<i64, CacheError> {
+) -> Result<Sequence, CacheError> {
     connection
         .prepare_cached(
             "INSERT INTO outbox (id, kind, item, item_version, case_number, subject, state,
@@ -667,7 +724,8 @@ fn insert(
             )?
             .execute([transaction.subject])?;
     }
-    Ok(sequence)
+    attachment::insert(connection, sequence, &transaction.attachments)?;
+    Ok(Sequence(sequence))
 }
 
 /// Stores one receipt inside a commit and names the files to remove after it; `None` when a receipt

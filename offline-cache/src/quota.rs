@@ -9,9 +9,14 @@ use rusqlite::Connection;
 use crate::cache::{Directory, wal_path};
 use crate::{Cache, CacheError, NewTransaction};
 
-/// What a record costs beside its payload: pages of the table, of seven indexes and of the audit
+/// What a record costs beside its payload: pages of two tables, of nine indexes and of the audit
 /// log, once in the log file and once in the database; counted from the schema, rounded up.
 const RECORD_BYTES: u64 = 128 * 1024;
+
+/// Disk and store are measured anew after so many bytes of new work at the latest: some sixty
+/// records, less than what the machine keeps free. To ask a file system for the size of a log makes the next sync of the log write its inode too,
+/// which costs as much as a third of the sync.
+const MEASURED_FOR_BYTES: u64 = 8 * 1024 * 1024;
 
 /// How much room the store may take and must leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +47,7 @@ impl Cache {
     pub fn has_room(&self, bytes: u64) -> Result<bool, CacheError> {
         let needed_bytes = bytes.saturating_add(RECORD_BYTES);
         match find_room(&self.connection, &self.directory, needed_bytes) {
-            Ok(()) => Ok(true),
+            Ok(_) => Ok(true),
             Err(CacheError::NoRoom { .. }) => Ok(false),
             Err(error) => Err(error),
         }
@@ -58,27 +63,36 @@ pub(crate) fn refuse_without_room(
     directory: &Directory,
     transaction: &NewTransaction,
 ) -> Result<(), CacheError> {
-    find_room(connection, directory, size_of(transaction))
+    let needed_bytes = size_of(transaction);
+    // Of what was found free at the last measurement, new work takes its share.
+    let known = directory.room_left.load(Ordering::Relaxed);
+    let left = match known.checked_sub(needed_bytes) {
+        Some(left) => left,
+        None => find_room(connection, directory, needed_bytes)?.min(MEASURED_FOR_BYTES),
+    };
+    directory.room_left.store(left, Ordering::Relaxed);
+    Ok(())
 }
 
+/// Measures the disk and the store and refuses what does not fit; the bytes that are left after it.
 fn find_room(
     connection: &Connection,
     directory: &Directory,
     needed_bytes: u64,
-) -> Result<(), CacheError> {
+) -> Result<u64, CacheError> {
     let quota = directory.options.quota;
-    let room = |left_bytes: u64| {
-        if needed_bytes > left_bytes {
-            return Err(CacheError::NoRoom {
+    let after = |left_bytes: u64| {
+        left_bytes
+            .checked_sub(needed_bytes)
+            .ok_or(CacheError::NoRoom {
                 needed_bytes,
                 left_bytes,
-            });
-        }
-        Ok(())
+            })
     };
-    room(free_bytes(directory)?.saturating_sub(quota.free_bytes_min))?;
+    let on_disk = after(free_bytes(directory)?.saturating_sub(quota.free_bytes_min))?;
     let store = store_bytes(connection, directory)?;
-    room(quota.store_bytes_max.saturating_sub(store))
+    let in_store = after(quota.store_bytes_max.saturating_sub(store))?;
+    Ok(on_disk.min(in_store))
 }
 
 /// What a transaction takes on disk, at most.
@@ -207,6 +221,32 @@ mod tests {
         cache.scrub().unwrap();
         // What was settled makes room again.
         cache.enqueue(&with_picture(201), at(2)).unwrap();
+    }
+
+    /// Between two measurements new work is charged more than it takes.
+    #[test]
+    fn a_store_of_many_small_records_is_never_larger_than_it_may_be() {
+        let limit = 24 * 1024 * 1024;
+        let mut scratch = scratch_with(&quota(0, limit));
+        let mut refused = None;
+        for number in 0..20_000_u128 {
+            let mut transaction = sample(1);
+            transaction.id = Uuid::from_u128(number);
+            transaction.payload = vec![b'x'; 60_000];
+            if let Err(error) = scratch.cache.enqueue(&transaction, at(0)) {
+                refused = Some(error.code());
+                break;
+            }
+        }
+        assert_eq!(refused, Some("queue.no-room"));
+        let size = |name: &str| {
+            let path = scratch.directory.path().join(name);
+            fs::metadata(path).map_or(0, |found| found.len())
+        };
+        let store = size("kiosk.db") + size("kiosk.db-wal");
+        // What waits in the log is in the database too when it is cut.
+        assert!(store <= limit + 16 * 1024 * 1024, "{store}");
+        assert!(scratch.cache.depth().unwrap().waiting > 100);
     }
 
     #[test]

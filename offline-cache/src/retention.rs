@@ -1,5 +1,6 @@
 //! What is forgotten, and when: the content with the receipt, the tombstone after 90 days, the
-//! diary after two years. Unsent work and the audit log are never forgotten.
+//! diary, tests and closed tickets after two years. Unsent work, tickets that the platform does not
+//! know and the audit log are never forgotten.
 //!
 //! No clock is believed that has leapt: a dead battery, a wrong year or a prank must not make the
 //! terminal forget what it has settled. A clock counts once it has run steadily for 90 days, by
@@ -9,14 +10,15 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use serde_json::json;
 
-use crate::CacheError;
 use crate::audit::{self, NewAudit, TERMINAL};
 use crate::cache::{Cache, timestamp};
+use crate::{CacheError, technician};
 
 /// How long a settled transaction is remembered, without its content.
 const TOMBSTONE: SignedDuration = SignedDuration::from_hours(90 * 24);
-/// How long the diary of the devices is kept: two years, so that seasons can be compared.
-const DIARY: SignedDuration = SignedDuration::from_hours(2 * 366 * 24);
+/// How long the diary of the devices and the records of tests and tickets are kept: two years, so
+/// that seasons can be compared.
+const RECORDS: SignedDuration = SignedDuration::from_hours(2 * 366 * 24);
 /// A clock that moved further than this between two looks has leapt. A terminal that was switched
 /// off for longer starts its 90 days anew, which only keeps tombstones longer.
 const LEAP_AHEAD: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -27,8 +29,8 @@ const ROWS_MAX: i64 = 10_000;
 
 impl Cache {
     /// Forgets settled transactions, finished prints and reported commands after 90 days, and the
-    /// diary after two years; returns how many transactions and prints. Forgets nothing while the
-    /// clock is not believed. To be called at start (opening does) and once a day.
+    /// diary, tests and closed tickets after two years; returns how many transactions and prints.
+    /// Forgets nothing while the clock is not believed. To be called at start (opening does) and once a day.
     ///
     /// # Errors
     /// `DiskFull`, `Store` when the database fails.
@@ -61,13 +63,14 @@ impl Cache {
                  WHERE reported_at IS NOT NULL AND reported_at < ?1 LIMIT ?2)",
             [before, ROWS_MAX],
         )?;
-        let first_day = earlier(now, DIARY).to_string();
-        transaction.execute(
-            "DELETE FROM diary WHERE day < ?1",
-            [first_day.get(..10).unwrap_or_default()],
-        )?;
-        if transactions + prints > 0 {
-            let detail = json!({ "transactions": transactions, "prints": prints });
+        let records = forget_after_two_years(&transaction, now)?;
+        if transactions + prints + records.tickets + records.tests > 0 {
+            let detail = json!({
+                "transactions": transactions,
+                "prints": prints,
+                "tickets": records.tickets,
+                "tests": records.tests,
+            });
             audit::append(
                 &transaction,
                 &self.directory.options.terminal,
@@ -91,6 +94,24 @@ impl Cache {
                 .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         Ok(!is_busy)
     }
+}
+
+/// The diary, tests, daily checks and closed tickets; with them the used grants of 90 days ago.
+fn forget_after_two_years(
+    connection: &Connection,
+    now: Timestamp,
+) -> Result<technician::Purged, CacheError> {
+    let first = earlier(now, RECORDS);
+    let first_day = first.to_string();
+    let first_day = first_day.get(..10).unwrap_or_default();
+    technician::before_diary_forgets(connection, first_day)?;
+    connection.execute("DELETE FROM diary WHERE day < ?1", [first_day])?;
+    let limits = technician::Limits {
+        record: first,
+        grant: earlier(now, TOMBSTONE),
+        rows_max: ROWS_MAX,
+    };
+    technician::purge(connection, &limits)
 }
 
 fn earlier(now: Timestamp, by: SignedDuration) -> Timestamp {
@@ -179,7 +200,7 @@ fn begin_again_what_ended_in_the_future(
              WHERE state IN ('taken', 'spoiled') AND changed_at > ?2 LIMIT ?3)",
         times,
     )?;
-    Ok(())
+    technician::begin_again(connection, now, latest, ROWS_MAX)
 }
 
 #[cfg(test)]

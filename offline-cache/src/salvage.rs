@@ -18,7 +18,7 @@ use crate::attachment::file_path;
 use crate::audit::{self, NewAudit, TERMINAL};
 use crate::cache::{self, ATTACHMENTS, Directory};
 use crate::quarantine::{self, Pending};
-use crate::{CacheError, counter, outbox, schema};
+use crate::{CacheError, counter, outbox, schema, technician};
 
 /// Rows copied before what has been copied is made durable; keeps the log file short.
 const ROWS_A_COMMIT: u32 = 1_000;
@@ -29,12 +29,18 @@ const NUMBERS_A_DAY: i64 = 10_000;
 /// Case numbers above this are not believed when the floor is computed: a digit was ruined.
 const NUMBER_MAX: i64 = 90_000_000;
 
-/// Tables whose rows have a number, in the order they are copied.
-const NUMBERED: &[(&str, &str)] = &[
-    ("outbox", "sequence"),
-    ("audit_entry", "sequence"),
-    ("audit_checkpoint", "sequence"),
-    ("desired_state", "only"),
+/// Tables whose rows have a number, in the order they are copied, and where their rows go: what has
+/// not taken its place in the outbox takes it now.
+const NUMBERED: &[(&str, &str, &str)] = &[
+    ("outbox", "sequence", "outbox"),
+    ("arrival", "sequence", "outbox"),
+    ("audit_entry", "sequence", "audit_entry"),
+    ("audit_checkpoint", "sequence", "audit_checkpoint"),
+    ("desired_state", "only", "desired_state"),
+    ("test_record", "sequence", "test_record"),
+    ("ticket", "sequence", "ticket"),
+    ("daily_check", "sequence", "daily_check"),
+    ("unlock_guard", "only", "unlock_guard"),
 ];
 /// Tables whose rows have a key of other kind.
 const KEYED: &[(&str, &str)] = &[
@@ -45,6 +51,10 @@ const KEYED: &[(&str, &str)] = &[
     ("setting", "key"),
     ("diary", "day, device, what"),
     ("command", "id"),
+    ("ticket_part", "ticket, position"),
+    ("replenishment", "device, what"),
+    ("used_grant", "id"),
+    ("calibration", "what"),
 ];
 
 /// What was saved out of a damaged database.
@@ -84,6 +94,7 @@ pub(crate) fn rebuild(
         lost = copy_all(source, &target)?;
     }
     mend(&target)?;
+    technician::mend(&target)?;
     target.pragma_update(None, "foreign_keys", true)?;
     let attachments = move_files_back(&target, directory, pending)?;
     set_altered_aside(&target, directory, now)?;
@@ -126,8 +137,8 @@ fn open_source(path: &Path, directory: &Directory) -> Option<Connection> {
 /// Copies every table; returns how many rows are known to be lost.
 fn copy_all(source: &Connection, target: &Connection) -> Result<u64, CacheError> {
     let mut lost = 0;
-    for (table, key) in NUMBERED {
-        let Some(mut copy) = Copy::new(source, target, table)? else {
+    for (table, key, into) in NUMBERED {
+        let Some(mut copy) = Copy::new(source, table, target, into)? else {
             continue;
         };
         copy.numbered(key)?;
@@ -139,7 +150,7 @@ fn copy_all(source: &Connection, target: &Connection) -> Result<u64, CacheError>
         lost += copy.end()?.max(known);
     }
     for (table, key) in KEYED {
-        let Some(mut copy) = Copy::new(source, target, table)? else {
+        let Some(mut copy) = Copy::new(source, table, target, table)? else {
             continue;
         };
         copy.keyed(key)?;
@@ -183,11 +194,12 @@ impl<'a> Copy<'a> {
     /// `None` when the damaged file has no such table.
     fn new(
         source: &'a Connection,
-        target: &'a Connection,
         table: &'a str,
+        target: &'a Connection,
+        into: &str,
     ) -> Result<Option<Self>, CacheError> {
         let there = columns(source, table).unwrap_or_default();
-        let shared: Vec<String> = columns(target, table)?
+        let shared: Vec<String> = columns(target, into)?
             .into_iter()
             .filter(|column| there.contains(column))
             .collect();
@@ -204,7 +216,7 @@ impl<'a> Copy<'a> {
             target,
             table,
             insert: format!(
-                "INSERT OR IGNORE INTO {table} ({columns}) VALUES ({})",
+                "INSERT OR IGNORE INTO {into} ({columns}) VALUES ({})",
                 places.join(", ")
             ),
             columns,
@@ -421,7 +433,7 @@ fn open_rows_lost(source: &Connection, target: &Connection) -> Result<u64, Cache
 /// The catalogue counts only whole: half of one would withdraw services for no reason.
 fn copy_catalogue(source: &Connection, target: &Connection) -> Result<(), CacheError> {
     for (table, key) in [("catalogue_item", "id"), ("catalogue", "only")] {
-        let Some(mut copy) = Copy::new(source, target, table)? else {
+        let Some(mut copy) = Copy::new(source, table, target, table)? else {
             continue;
         };
         copy.keyed(key)?;

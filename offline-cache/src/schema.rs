@@ -27,6 +27,14 @@ const VERSIONS: &[Version] = &[
         sql: include_str!("../sql/002_audit_upstreams_carry_out.sql"),
         oldest_reader: 1,
     },
+    Version {
+        sql: include_str!("../sql/003_arrivals.sql"),
+        oldest_reader: 2,
+    },
+    Version {
+        sql: include_str!("../sql/004_technician.sql"),
+        oldest_reader: 2,
+    },
 ];
 
 /// Marks the file as ours for `file(1)` and for a person with a hex dump: "KIOS".
@@ -106,6 +114,12 @@ impl Found {
     }
 }
 
+/// The version that this program makes.
+#[cfg(test)]
+pub(crate) fn newest() -> i64 {
+    version_number(VERSIONS.len())
+}
+
 fn version_number(count: usize) -> i64 {
     i64::try_from(count).expect("fewer versions than an i64 holds")
 }
@@ -122,8 +136,8 @@ mod tests {
         migrate(&mut connection).unwrap();
         assert_eq!(tables(&connection), before);
         let found = Found::read(&connection).unwrap();
-        assert_eq!(found.version, version_number(VERSIONS.len()));
-        assert_eq!(found.oldest_reader, 1);
+        assert_eq!(found.version, newest());
+        assert_eq!(found.oldest_reader, 2);
     }
 
     fn tables(connection: &Connection) -> i64 {
@@ -158,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_newer_database_that_names_this_version_is_opened_and_not_migrated() {
-        let mut connection = newer(2);
+        let mut connection = newer(newest());
         let before = tables(&connection);
         migrate(&mut connection).unwrap();
         assert_eq!(tables(&connection), before);
@@ -167,24 +181,24 @@ mod tests {
 
     #[test]
     fn a_newer_database_that_asks_for_a_newer_program_is_refused() {
-        let error = migrate(&mut newer(3)).unwrap_err();
+        let error = migrate(&mut newer(newest() + 1)).unwrap_err();
         assert!(matches!(
             error,
-            CacheError::NewerSchema {
-                found: 99,
-                known: 2
-            }
+            CacheError::NewerSchema { found: 99, known } if known == newest()
         ));
     }
 
-    /// What version 1 looks at before it opens a file (it refuses a `user_version` above 1).
+    /// What version 2 looks at before it opens a file: it refuses one whose `oldest_reader` or
+    /// `user_version` is above 2. Version 1, which looks at `user_version` alone, knows nothing of
+    /// arrivals and is refused.
     #[test]
-    fn version_1_still_opens_what_this_version_wrote() {
+    fn version_2_still_opens_what_this_version_wrote_and_version_1_does_not() {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection).unwrap();
         let user_version: i64 = connection
             .pragma_query_value(None, "user_version", |row| row.get(0))
             .unwrap();
-        assert_eq!(user_version, 1);
+        assert_eq!(user_version, 2);
+        assert_eq!(Found::read(&connection).unwrap().oldest_reader, 2);
     }
 }

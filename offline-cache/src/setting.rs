@@ -1,6 +1,6 @@
 //! Small settings that must survive a restart, one text value a key.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::CacheError;
 use crate::cache::{Cache, bounded_text};
@@ -27,19 +27,31 @@ impl Cache {
     /// # Errors
     /// `OutOfRange` when the key is empty or too long or the value over 16 KiB; `DiskFull`, `Store`.
     pub fn set_setting(&mut self, key: &str, value: &str) -> Result<(), CacheError> {
-        bounded_text(key, "setting key")?;
-        if value.len() > VALUE_BYTES_MAX {
-            return Err(CacheError::OutOfRange {
-                what: "setting value",
-            });
-        }
-        self.connection.execute(
+        validate(key, value)?;
+        store(&self.connection, key, value)
+    }
+}
+
+/// Refuses what is no setting.
+pub(crate) fn validate(key: &str, value: &str) -> Result<(), CacheError> {
+    bounded_text(key, "setting key")?;
+    if value.len() > VALUE_BYTES_MAX {
+        return Err(CacheError::OutOfRange {
+            what: "setting value",
+        });
+    }
+    Ok(())
+}
+
+/// Stores a value over an earlier one.
+pub(crate) fn store(connection: &Connection, key: &str, value: &str) -> Result<(), CacheError> {
+    connection
+        .prepare_cached(
             "INSERT INTO setting (key, value) VALUES (?1, ?2)
              ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            params![key, value],
-        )?;
-        Ok(())
-    }
+        )?
+        .execute(params![key, value])?;
+    Ok(())
 }
 
 #[cfg(test)]

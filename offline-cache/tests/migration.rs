@@ -90,29 +90,50 @@ fn version_2_opens_with_its_rows() {
     assert_eq!(cache.next_number("T1", date(2026, 6, 1)).unwrap(), 5);
 }
 
-/// The kept file says what the version really made.
 #[test]
-fn the_kept_schema_of_version_2_is_the_one_that_the_upgrade_makes() {
-    let [kept, made] = [
-        include_str!("schemas/v2.sql").to_owned(),
-        [
-            include_str!("../sql/001_initial.sql"),
-            include_str!("../sql/002_audit_upstreams_carry_out.sql"),
-        ]
-        .concat(),
-    ]
-    .map(|sql| {
-        let connection = rusqlite::Connection::open_in_memory().unwrap();
-        connection.execute_batch(&sql).unwrap();
-        let mut statement = connection
-            .prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")
-            .unwrap();
-        let rows = statement
-            .query_map([], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?))
-            })
-            .unwrap();
-        rows.map(Result::unwrap).collect::<Vec<_>>()
-    });
-    assert_eq!(kept, made);
+fn version_3_opens_with_its_rows_and_its_arrivals_in_their_places() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut cache = open_schema(directory.path(), include_str!("schemas/v3.sql"));
+    let rows = cache.list(10).unwrap();
+    let places: Vec<i64> = rows.iter().map(|row| row.sequence.0).collect();
+    assert_eq!(places, [2, 3, 4, 5, 6, 7]);
+    // An urgent one behind a patient one of the same person.
+    assert!(rows[4].is_blocked && !rows[3].can_wait && !rows[5].is_blocked);
+    assert_eq!(rows[5].case_number, "T1-20260601-0007");
+    assert_eq!(rows[5].state, State::Pending);
+    let depths = cache.upstream_depths().unwrap();
+    assert_eq!((depths[0].waiting, depths[1].waiting), (3, 2));
+    assert_eq!(cache.audit_entries(0, 9).unwrap().len(), 2);
+    assert_eq!(cache.next_number("T1", date(2026, 6, 1)).unwrap(), 5);
+}
+
+/// The kept files say what the versions really made.
+#[test]
+fn the_kept_schemas_are_those_that_the_upgrades_make() {
+    let upgrades = [
+        include_str!("../sql/001_initial.sql"),
+        include_str!("../sql/002_audit_upstreams_carry_out.sql"),
+        include_str!("../sql/003_arrivals.sql"),
+    ];
+    for (kept, upgrades) in [
+        (include_str!("schemas/v2.sql"), &upgrades[..2]),
+        (include_str!("schemas/v3.sql"), &upgrades[..3]),
+    ] {
+        let made = upgrades.concat();
+        let [kept, made] = [kept, &made].map(schema_of);
+        assert_eq!(kept, made);
+    }
+}
+
+/// Every table, index and trigger that statements make.
+fn schema_of(sql: &str) -> Vec<(String, Option<String>)> {
+    let connection = rusqlite::Connection::open_in_memory().unwrap();
+    connection.execute_batch(sql).unwrap();
+    let mut statement = connection
+        .prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")
+        .unwrap();
+    let rows = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    rows.map(Result::unwrap).collect()
 }

@@ -259,6 +259,7 @@ fn what_does_not_fit_the_log_is_refused() {
 fn what_was_altered_on_disk_and_set_aside_is_in_the_log() {
     let mut scratch = scratch();
     let id = enqueue_sample(&mut scratch.cache, 1);
+    scratch.cache.place_arrivals().unwrap();
     scratch
         .cache
         .connection

@@ -410,6 +410,7 @@ fn what_was_altered_on_disk_is_set_aside_and_does_not_stop_the_others() {
     let mut scratch = scratch();
     let altered = enqueue_sample(&mut scratch.cache, 1);
     let good = enqueue_sample(&mut scratch.cache, 2);
+    scratch.cache.place_arrivals().unwrap();
     scratch
         .cache
         .connection

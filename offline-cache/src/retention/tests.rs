@@ -166,7 +166,7 @@ fn scrubbing_says_when_another_connection_was_in_the_way() {
         .unwrap();
     let reading = other.connection.unchecked_transaction().unwrap();
     let rows: i64 = reading
-        .query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))
+        .query_row("SELECT count(*) FROM arrival", [], |row| row.get(0))
         .unwrap();
     assert_eq!(rows, 1);
     enqueue_sample(&mut scratch.cache, 2);

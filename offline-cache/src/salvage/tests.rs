@@ -444,3 +444,50 @@ fn a_damaged_file_of_version_1_is_salvaged_into_the_newest() {
     let case = cache.case("T1-20260601-0001").unwrap().unwrap();
     assert_eq!(case.receipt.unwrap().reference, "R-1");
 }
+
+/// What has not taken its place when the file is damaged takes it in the new one.
+#[test]
+fn what_was_confirmed_a_moment_ago_is_saved_into_its_place() {
+    let directory = filled();
+    let (mut cache, _) = Cache::open(directory.path(), at(0)).unwrap();
+    let mut behind = large(201);
+    behind.subject = sample(1).subject;
+    for transaction in [&large(200), &behind] {
+        cache.enqueue(transaction, at(2)).unwrap();
+    }
+    drop(cache);
+    let page: i64 = {
+        let connection = Connection::open(directory.path().join("kiosk.db")).unwrap();
+        let arrivals: i64 = connection
+            .query_row("SELECT count(*) FROM arrival", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(arrivals, 2);
+        // One page of the outbox in the middle: its rows are lost, no other.
+        connection
+            .query_row(
+                "SELECT pageno FROM dbstat WHERE name = 'outbox' AND pagetype = 'leaf'
+                 ORDER BY pageno LIMIT 1 OFFSET 9",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap()
+    };
+    assert_eq!(ruin_page(directory.path(), page), 4096);
+    let (mut cache, opening) = Cache::open(directory.path(), at(7)).unwrap();
+    assert!(opening.salvaged.unwrap().lost_rows > 0);
+    let rows = cache.recent(2).unwrap();
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    assert_eq!(ids, [behind.id, large(200).id]);
+    assert!(rows[0].is_blocked && !rows[1].is_blocked);
+    let due = cache.due(at(8), 1000, &Ready::ALL).unwrap();
+    assert!(due.iter().any(|each| each.payload == large(200).payload));
+}
+
+fn ruin_page(directory: &Path, page: i64) -> usize {
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(directory.join("kiosk.db"))
+        .unwrap();
+    let offset = u64::try_from(page - 1).unwrap() * 4096;
+    file.write_at(&[0xA5; 4096], offset).unwrap()
+}

@@ -1,5 +1,5 @@
 -- No shipped version: what a version after the newest may look like, to prove that this one still
--- works on it. It adds a table, columns with defaults and an index, and says who may open it.
+-- works on it. It adds a table, columns with defaults and an index; the test says who may open it.
 ALTER TABLE outbox ADD COLUMN priority INTEGER NOT NULL DEFAULT 5;
 ALTER TABLE command ADD COLUMN origin TEXT NOT NULL DEFAULT 'platform';
 CREATE TABLE appointment (
@@ -8,5 +8,3 @@ CREATE TABLE appointment (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO appointment VALUES (x'00000000000000000000000000000001', 'old-age-allowance');
 CREATE INDEX outbox_priority ON outbox (priority, sequence) WHERE state <= 2;
-UPDATE schema_info SET version = 3, oldest_reader = 2;
-PRAGMA user_version = 2;
