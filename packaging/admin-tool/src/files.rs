@@ -32,8 +32,16 @@ pub enum FileError {
         /// The file.
         path: PathBuf,
     },
+    /// It is larger than anything of its kind.
+    #[error("{} has more than {bytes_max} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Most bytes that are read.
+        bytes_max: u64,
+    },
     /// The file system failed.
-    #[error("{}: {source}", path.display())]
+    #[error("{} cannot be used", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -108,16 +116,63 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, FileError> {
     Ok(secret)
 }
 
-/// Writes a result, in place of an earlier one of the same name: whole, durable, or not at all.
+/// Reads a file of at most `bytes_max` bytes.
 ///
 /// # Errors
-/// `Io`.
-pub fn write_result(path: &Path, text: &str) -> Result<(), FileError> {
+/// `TooLarge`, `Io`.
+pub fn read_bounded(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let failed = |source| FileError::Io {
         path: path.to_path_buf(),
         source,
     };
-    kiosk_sealing::write_private(path, text.as_bytes()).map_err(failed)
+    read_open(&File::open(path).map_err(failed)?, path, bytes_max)
+}
+
+/// Reads a file of at most `bytes_max` bytes that nobody but its owner may read.
+///
+/// # Errors
+/// `Loose`, `TooLarge`, `Io`.
+pub fn read_private(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    let failed = |source| FileError::Io {
+        path: path.to_path_buf(),
+        source,
+    };
+    let file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.permissions().mode() & 0o077 != 0 {
+        return Err(FileError::Loose {
+            path: path.to_path_buf(),
+        });
+    }
+    read_open(&file, path, bytes_max)
+}
+
+fn read_open(file: &File, path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(bytes_max.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|source| FileError::Io {
+            path: path.to_path_buf(),
+            source,
+        })?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(FileError::TooLarge {
+            path: path.to_path_buf(),
+            bytes_max,
+        });
+    }
+    Ok(bytes)
+}
+
+/// Writes a result, in place of an earlier one of the same name: whole, durable, or not at all.
+///
+/// # Errors
+/// `Io`.
+pub fn write_result(path: &Path, content: impl AsRef<[u8]>) -> Result<(), FileError> {
+    let failed = |source| FileError::Io {
+        path: path.to_path_buf(),
+        source,
+    };
+    kiosk_sealing::write_private(path, content.as_ref()).map_err(failed)
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {

@@ -1,6 +1,9 @@
 //! `kiosk-admin`: the administrator's tool.
 //!
-//! Exit status 0: done; 1: not done, or not everything was taken, or a log is not whole; 2: wrong use.
+//! Exit status 0: done; 1: not done, or not everything was taken, a log is not whole, a certificate is
+//! not to be believed; 2: wrong use.
+
+mod command;
 
 use std::fs::File;
 use std::io::{BufReader, Write};
@@ -79,6 +82,20 @@ enum Command {
         #[command(subcommand)]
         command: Orders,
     },
+    Unlock(command::unlock::Unlock),
+    Delegate(command::unlock::Delegate),
+    /// A technician's own key.
+    Technician {
+        #[command(subcommand)]
+        command: command::unlock::Technician,
+    },
+    /// People who may be permitted to come in.
+    Person {
+        #[command(subcommand)]
+        command: command::person::Command,
+    },
+    VerifyCertificate(command::certificate::VerifyCertificate),
+    VerifyPage(command::certificate::VerifyPage),
 }
 
 #[derive(Subcommand)]
@@ -220,6 +237,14 @@ fn say(words: &str) -> anyhow::Result<()> {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Unlock(arguments) => command::unlock::unlock(arguments),
+        Command::Delegate(arguments) => command::unlock::delegate(arguments),
+        Command::Technician { command } => command::unlock::technician(command),
+        Command::Person { command } => command::person::run(command),
+        Command::VerifyCertificate(arguments) => {
+            command::certificate::verify_certificate(&arguments)
+        }
+        Command::VerifyPage(arguments) => command::certificate::write_page(&arguments),
         Command::Keys {
             command: Keys::New { algorithm, file },
         } => {
