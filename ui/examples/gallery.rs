@@ -9,7 +9,35 @@ use std::sync::mpsc::sync_channel;
 
 use anyhow::Context;
 use kiosk_ui::probe::Probe;
-use kiosk_ui::{Backend, Contrast, Frame, Language, Options, TextSize, Ui, UiHandle, View};
+use kiosk_ui::{
+    Backend, Contrast, Frame, Language, Options, Screen, StaffPage, TextSize, Ui, UiHandle, View,
+};
+
+/// Every drawing for those who mend the terminal.
+const DRAWINGS: [&str; 22] = [
+    "paper-roll",
+    "tray",
+    "jam",
+    "cable",
+    "reader",
+    "card-on-reader",
+    "code-to-scanner",
+    "phone-code",
+    "slip",
+    "document",
+    "lens",
+    "touch",
+    "usb-stick",
+    "ups",
+    "door",
+    "power",
+    "router",
+    "repair",
+    "sound",
+    "memory",
+    "cover-open",
+    "no-network",
+];
 
 /// Nobody listens to the touches of a gallery.
 const TOUCHES_MAX: usize = 1;
@@ -60,6 +88,14 @@ fn photograph_all(handle: &UiHandle, directory: &Path) -> anyhow::Result<()> {
             &directory.join(format!("{name}-largest.png")),
         )?;
     }
+    for name in DRAWINGS {
+        photograph(
+            handle,
+            &probe,
+            drawing(name),
+            &directory.join(format!("drawing-{name}.png")),
+        )?;
+    }
     for (name, view) in variants() {
         photograph(
             handle,
@@ -69,6 +105,18 @@ fn photograph_all(handle: &UiHandle, directory: &Path) -> anyhow::Result<()> {
         )?;
     }
     Ok(())
+}
+
+fn drawing(name: &str) -> View {
+    View {
+        frame: samples::named("staff-menu").frame,
+        screen: Screen::Staff(Box::new(StaffPage {
+            name: "drawing".to_owned(),
+            title: name.to_owned(),
+            drawing: name.to_owned(),
+            ..StaffPage::default()
+        })),
+    }
 }
 
 fn variants() -> Vec<(&'static str, View)> {
@@ -117,6 +165,22 @@ fn variants() -> Vec<(&'static str, View)> {
         (
             "warning-yellow-on-black",
             looked(samples::named("time-out"), Contrast::YellowOnBlack),
+        ),
+        (
+            "staff-device-english",
+            in_language(samples::named("staff-device"), Language::En),
+        ),
+        (
+            "staff-menu-yellow-on-black",
+            looked(samples::named("staff-menu"), Contrast::YellowOnBlack),
+        ),
+        (
+            "staff-device-black-on-white",
+            looked(samples::named("staff-device"), Contrast::BlackOnWhite),
+        ),
+        (
+            "staff-report-white-on-black",
+            looked(samples::named("staff-report"), Contrast::WhiteOnBlack),
         ),
         (
             "introduction-black-on-white",

@@ -4,9 +4,11 @@
 //! [`Touch`] through a bounded inbox. Slint stays inside this crate: no type of it crosses the border.
 //! [`Ui`] lives on the main thread, [`UiHandle`] anywhere.
 
+mod code;
 mod glass;
 #[cfg(feature = "probe")]
 mod headless;
+mod measure;
 #[cfg(feature = "probe")]
 pub mod probe;
 mod render;
@@ -24,8 +26,8 @@ use slint::{BackendSelector, ComponentHandle, PhysicalSize, PlatformError, Timer
 use crate::glass::AppWindow;
 pub use crate::touch::{Key, Touch};
 pub use crate::view::{
-    Choice, Contrast, Frame, Keypad, Language, Line, Outcome, Paper, Picture, Progress, Reading,
-    Screen, TextSize, View,
+    Choice, Contrast, Frame, Keypad, Language, Line, Mark, Outcome, Paper, Pattern, Picture,
+    Progress, Reading, Screen, StaffPage, StaffRow, StaffSection, TextSize, View,
 };
 
 /// How long a desktop window gets to paint after its first turn of the loop. Chosen: two frames at 60 Hz.

@@ -94,6 +94,14 @@ impl Probe {
         self.ask(|window| window.global::<KioskAdapter<'_>>().get_screen().into())
     }
 
+    /// The same, and behind the name of a staff page its own: `staff/menu`, as [`crate::Screen::place`].
+    ///
+    /// # Errors
+    /// [`ProbeError::NoAnswer`] when the loop has ended or is stuck.
+    pub fn place(&self) -> Result<String, ProbeError> {
+        self.ask(|window| window.global::<KioskAdapter<'_>>().get_place().into())
+    }
+
     /// Everything with a label that is visible now, in the order of the layout.
     ///
     /// # Errors
@@ -133,6 +141,36 @@ impl Probe {
     /// [`ProbeError::NoAnswer`] when the loop has ended or is stuck.
     pub fn tap(&self, x: f32, y: f32) -> Result<(), ProbeError> {
         self.press(x, y, TAP)
+    }
+
+    /// Wipes over the glass through `points`, in pixels of the layout, without lifting the finger.
+    ///
+    /// # Errors
+    /// [`ProbeError::NoAnswer`] when the loop has ended or is stuck.
+    pub fn wipe(&self, points: &[(f32, f32)]) -> Result<(), ProbeError> {
+        let points: Vec<LogicalPosition> = points
+            .iter()
+            .map(|(x, y)| LogicalPosition::new(*x, *y))
+            .collect();
+        let (Some(first), Some(last)) = (points.first().copied(), points.last().copied()) else {
+            return Ok(());
+        };
+        let button = PointerEventButton::Left;
+        self.ask(move |window| {
+            let window = window.window();
+            window.dispatch_event(WindowEvent::PointerPressed {
+                position: first,
+                button,
+            });
+            for position in points {
+                window.dispatch_event(WindowEvent::PointerMoved { position });
+            }
+            window.dispatch_event(WindowEvent::PointerReleased {
+                position: last,
+                button,
+            });
+            window.dispatch_event(WindowEvent::PointerExited);
+        })
     }
 
     fn press(&self, x: f32, y: f32, duration: Duration) -> Result<(), ProbeError> {

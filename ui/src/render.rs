@@ -8,29 +8,32 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use slint::{
-    ComponentHandle, Image, Model, ModelRc, Rgb8Pixel, SharedPixelBuffer, SharedString, VecModel,
-    select_bundled_translation,
+    Color, ComponentHandle, Image, Model, ModelRc, Rgb8Pixel, SharedPixelBuffer, SharedString,
+    VecModel, select_bundled_translation,
 };
 
 use crate::UiError;
+use crate::code;
 use crate::glass::{
-    AppWindow, ChoiceRow, ContrastChoice, KeypadKind, KioskAdapter, LanguageChoice, LineRow,
-    OutcomeState, PaperState, PictureRow, ReadingState, SizeChoice,
+    AppWindow, ChoiceRow, ContrastChoice, EntryKind, EntryRow, KeypadKind, KioskAdapter,
+    LanguageChoice, LineRow, MarkState, OutcomeState, PaperState, PatternKind, PictureRow,
+    ReadingState, SizeChoice,
 };
+use crate::measure::{RowMeasure, entries_height, highest_entry, lines_of, page_of, shape, span};
 use crate::view::{
-    Choice, Contrast, Frame, Keypad, Language, Line, Outcome, Paper, Picture, Reading, Screen,
-    TextSize, View,
+    Choice, Contrast, Frame, Keypad, Language, Line, Mark, Outcome, Paper, Pattern, Picture,
+    Reading, Screen, StaffPage, StaffRow, TextSize, View,
 };
 
 /// Folder of each translation under `lang/`; the source language has none.
 const TRADITIONAL: &str = "zh_HK";
 const ENGLISH: &str = "en";
 
-/// Width of a character outside the Han, Kana and Hangul blocks, in ems. Measured: Noto Sans CJK, digits 0.55.
-const NARROW_EMS: f32 = 0.6;
+/// Buttons a page for staff has room for in the largest texts. Chosen.
+const BUTTONS_MAX: usize = 5;
 
-/// What the rounding of lengths may cost a page. Chosen: less than anybody sees.
-const ROUNDING_LINES: f32 = 0.05;
+/// How much of the ink of a pattern's words is seen. Chosen: to be read from near, and no spot from afar.
+const WHISPER_ALPHA: u8 = 120;
 
 thread_local! {
     /// The view on the glass; Slint, too, lives on one thread.
@@ -78,11 +81,45 @@ pub(crate) fn prepare(window: &AppWindow) -> Result<(), UiError> {
             page_of(heights, usize::try_from(row).unwrap_or(0), page_lines)
         },
     );
+    prepare_entries(&adapter);
     SHOWN.set(None);
     for language in [TRADITIONAL, ENGLISH, ""] {
         select_bundled_translation(language).map_err(|_| UiError::Texts)?;
     }
     Ok(())
+}
+
+/// Gives the adapter the entries of staff pages and their measures.
+///
+/// The rows on the glass are read from the model one by one, so that a changed figure repaints one row and a finger on
+/// another is not lost.
+fn prepare_entries(adapter: &Adapter<'_>) {
+    adapter.set_cells(empty());
+    let entries: ModelRc<EntryRow> = empty();
+    adapter.set_entries(entries.clone());
+    adapter.on_entry_shape(|entry, measure| shape(&entry, &measure));
+    let rows = move |first: i32| -> Vec<EntryRow> {
+        let first = usize::try_from(first).unwrap_or(0);
+        entries.iter().skip(first).collect()
+    };
+    let all = rows.clone();
+    adapter.on_entries_height(move |_, first, measure| {
+        entries_height(all(first).into_iter(), &measure)
+    });
+    let all = rows.clone();
+    adapter
+        .on_highest_entry(move |_, first, measure| highest_entry(all(first).into_iter(), &measure));
+    adapter.on_entry_span(move |_, first, page, measure, height, pager_height| {
+        let mut span = span(
+            rows(first).into_iter(),
+            page,
+            &measure,
+            height,
+            pager_height,
+        );
+        span.first += first;
+        span
+    });
 }
 
 /// Puts `view` on the glass.
@@ -107,6 +144,7 @@ pub(crate) fn show(window: &AppWindow, view: View) {
         }
         // Last, so that a page appears with its content already in place.
         adapter.set_screen(view.screen.name().into());
+        adapter.set_place(view.screen.place().into());
         *shown = Some(view);
     });
 }
@@ -138,6 +176,7 @@ fn is_other_page(shown: &View, next: &View) -> bool {
         | Screen::Rating { .. }
         | Screen::Problem { .. }
         | Screen::Leave { .. } => String::new(),
+        Screen::Staff(page) => format!("{}/{}", page.name, page.title),
     };
     shown.screen.name() != next.screen.name()
         || step(shown) != step(next)
@@ -228,6 +267,12 @@ struct Page<'a> {
     paper_text: &'a str,
     picture_name: &'a str,
     code: &'a str,
+    person: &'a str,
+    seconds_left: Option<u32>,
+    entries: Vec<EntryRow>,
+    sentence_count: usize,
+    qr: Option<&'a str>,
+    pattern: Option<&'a Pattern>,
 }
 
 fn show_screen(adapter: &Adapter<'_>, screen: &Screen, shown: Option<&Screen>) {
@@ -240,6 +285,15 @@ fn show_screen(adapter: &Adapter<'_>, screen: &Screen, shown: Option<&Screen>) {
     fill(&adapter.get_groups(), next.groups.iter().map(choice_row));
     fill(&adapter.get_choices(), next.choices.iter().map(choice_row));
     fill(&adapter.get_ways(), next.ways.iter().map(choice_row));
+    show_entries(adapter, &next, &before);
+    show_pattern(adapter, next.pattern.unwrap_or(&Pattern::None));
+    if next.qr != before.qr {
+        let drawn = next.qr.and_then(code::draw);
+        adapter.set_has_qr(next.qr.is_some());
+        let (image, modules) = drawn.unwrap_or_default();
+        adapter.set_qr(image);
+        adapter.set_qr_modules(whole(modules));
+    }
     if !is_same_picture(next.live, before.live) {
         adapter.set_has_live(next.live.is_some());
         adapter.set_live(next.live.map(image).unwrap_or_default());
@@ -255,6 +309,32 @@ fn show_screen(adapter: &Adapter<'_>, screen: &Screen, shown: Option<&Screen>) {
         });
         adapter.set_pictures(ModelRc::new(rows.collect::<VecModel<_>>()));
     }
+}
+
+fn show_entries(adapter: &Adapter<'_>, next: &Page<'_>, before: &Page<'_>) {
+    if next.entries == before.entries && next.sentence_count == before.sentence_count {
+        return;
+    }
+    fill(&adapter.get_entries(), next.entries.iter().cloned());
+    adapter.set_sentence_count(i32::try_from(next.sentence_count).unwrap_or(i32::MAX));
+    adapter.set_entries_version(adapter.get_entries_version().wrapping_add(1));
+}
+
+fn show_pattern(adapter: &Adapter<'_>, pattern: &Pattern) {
+    let (kind, cells, columns): (_, &[bool], _) = match pattern {
+        Pattern::None => (PatternKind::None, &[], 1),
+        Pattern::Color([red, green, blue]) => {
+            let is_light = u32::from(*red) * 3 + u32::from(*green) * 6 + u32::from(*blue) > 1275;
+            let ink = if is_light { 0 } else { u8::MAX };
+            adapter.set_pattern_color(Color::from_rgb_u8(*red, *green, *blue));
+            adapter.set_pattern_ink(Color::from_argb_u8(WHISPER_ALPHA, ink, ink, ink));
+            (PatternKind::Color, &[], 1)
+        }
+        Pattern::Grid { columns, touched } => (PatternKind::Grid, touched, *columns),
+    };
+    fill(&adapter.get_cells(), cells.iter().copied());
+    adapter.set_pattern_columns(whole(columns));
+    adapter.set_pattern(kind);
 }
 
 fn set_texts(adapter: &Adapter<'_>, page: &Page<'_>) {
@@ -275,6 +355,9 @@ fn set_texts(adapter: &Adapter<'_>, page: &Page<'_>) {
     adapter.set_paper_text(page.paper_text.into());
     adapter.set_picture_name(page.picture_name.into());
     adapter.set_code(page.code.into());
+    adapter.set_person(page.person.into());
+    let time_left = page.seconds_left.map(minutes_and_seconds);
+    adapter.set_time_left(time_left.unwrap_or_default().into());
     adapter.set_track(page.track.map(choice_row).unwrap_or_default());
 }
 
@@ -357,6 +440,102 @@ fn page(screen: &Screen) -> Page<'_> {
         | Screen::Rating { .. }
         | Screen::Problem { .. }
         | Screen::Leave { .. } => ending_page(screen),
+        Screen::Staff(page) => staff_page(page),
+    }
+}
+
+/// A page for staff: sentences, rows and what is left of the buttons become the entries of one list.
+fn staff_page(page: &StaffPage) -> Page<'_> {
+    let (buttons, others) = page.actions.split_at(page.actions.len().min(BUTTONS_MAX));
+    let mut entries = sentence_entries(page);
+    let sentence_count = entries.len();
+    for section in &page.sections {
+        if !section.title.is_empty() {
+            entries.push(entry(EntryKind::Heading, &section.title));
+        }
+        entries.extend(section.rows.iter().map(row_entry));
+    }
+    // One that cannot be chosen is no row to touch; it says why.
+    entries.extend(others.iter().map(|action| EntryRow {
+        id: if action.unavailable.is_empty() {
+            action.id.as_str().into()
+        } else {
+            SharedString::new()
+        },
+        detail: if action.unavailable.is_empty() {
+            action.detail.as_str().into()
+        } else {
+            action.unavailable.as_str().into()
+        },
+        ..entry(EntryKind::Row, &action.label)
+    }));
+    Page {
+        title: &page.title,
+        message: &page.intro,
+        error: &page.warning,
+        reading: if page.is_busy {
+            Reading::Busy
+        } else {
+            Reading::Waiting
+        },
+        ways: buttons,
+        value: &page.value,
+        keypad: page.keypad,
+        taken: page.picture.as_ref(),
+        picture_name: &page.drawing,
+        person: &page.person,
+        seconds_left: page.seconds_left,
+        entries,
+        sentence_count,
+        qr: page.code.as_deref(),
+        pattern: Some(&page.pattern),
+        ..Page::default()
+    }
+}
+
+/// What is wrong and what to do, one entry a sentence: so large that they are paged, they break at their ends.
+fn sentence_entries(page: &StaffPage) -> Vec<EntryRow> {
+    let mut entries = Vec::new();
+    if !page.warning.is_empty() {
+        entries.push(entry(EntryKind::Warning, &page.warning));
+    }
+    let sentences = page.intro.split_inclusive(['。', '！', '？', '\n']);
+    let sentences = sentences.map(str::trim).filter(|text| !text.is_empty());
+    entries.extend(sentences.map(|text| entry(EntryKind::Sentence, text)));
+    entries
+}
+
+fn entry(kind: EntryKind, label: &str) -> EntryRow {
+    EntryRow {
+        kind,
+        label: label.into(),
+        ..EntryRow::default()
+    }
+}
+
+fn row_entry(row: &StaffRow) -> EntryRow {
+    EntryRow {
+        id: row.id.as_str().into(),
+        value: row.value.as_str().into(),
+        detail: row.detail.as_str().into(),
+        mark: match row.mark {
+            Mark::None => MarkState::None,
+            Mark::Good => MarkState::Good,
+            Mark::Caution => MarkState::Caution,
+            Mark::Bad => MarkState::Bad,
+            Mark::Unknown => MarkState::Unknown,
+        },
+        ..entry(EntryKind::Row, &row.label)
+    }
+}
+
+/// `04:05`, and with hours in front where there are any.
+fn minutes_and_seconds(seconds: u32) -> String {
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours == 0 {
+        format!("{minutes:02}:{seconds:02}")
+    } else {
+        format!("{hours}:{minutes:02}:{seconds:02}")
     }
 }
 
@@ -698,101 +877,40 @@ fn whole(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-/// How a row of two texts is measured. Not side by side when the label has the whole width.
-struct RowMeasure {
-    label_ems: f32,
-    value_ems: f32,
-    padding_lines: f32,
-}
-
-impl RowMeasure {
-    /// Height in lines of text.
-    fn height(&self, row: &LineRow) -> f32 {
-        let label = lines_of(&row.label, self.label_ems);
-        let value = lines_of(&row.value, self.value_ems).max(lines_of(&row.held, self.value_ems));
-        let is_stacked = self.label_ems >= self.value_ems;
-        let lines = if is_stacked {
-            label + value
-        } else {
-            label.max(value)
-        };
-        // Rows have few lines; the cast is exact.
-        f32::from(i16::try_from(lines).unwrap_or(i16::MAX)) + self.padding_lines
-    }
-}
-
-/// Lines that `text` needs in a column of `width_ems`; none for an empty text.
-///
-/// Errs on the side of more: a line too many is space, one too few is a clipped word.
-fn lines_of(text: &str, width_ems: f32) -> i32 {
-    if text.is_empty() || width_ems < 1.0 {
-        return 0;
-    }
-    let mut lines = 0;
-    for paragraph in text.split('\n') {
-        lines += 1;
-        let mut used = 0.0;
-        for character in paragraph.chars() {
-            let width = if is_wide(character) { 1.0 } else { NARROW_EMS };
-            if used + width > width_ems {
-                lines += 1;
-                used = 0.0;
-            }
-            used += width;
-        }
-    }
-    lines
-}
-
-/// Characters as wide as they are high: everything from the CJK radicals on, as far as names and addresses need it.
-fn is_wide(character: char) -> bool {
-    character >= '\u{2e80}'
-}
-
-/// The page, from 0, on which `row` falls when pages of `page_lines` are filled from the first row on.
-fn page_of(heights: impl Iterator<Item = f32>, row: usize, page_lines: f32) -> i32 {
-    let mut page = 0;
-    let mut used = 0.0;
-    for (index, height) in heights.enumerate() {
-        if used > 0.0 && used + height > page_lines + ROUNDING_LINES {
-            page += 1;
-            used = 0.0;
-        }
-        if index >= row {
-            break;
-        }
-        used += height;
-    }
-    page
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_text_gets_a_line_for_every_full_column() {
-        assert_eq!(lines_of("", 10.0), 0);
-        assert_eq!(lines_of("十个汉字正好占满一行", 10.0), 1);
-        assert_eq!(lines_of("十一个汉字就要占两行了", 10.0), 2);
-        assert_eq!(lines_of("一\n二", 10.0), 2);
-        assert_eq!(lines_of("0123456789", 10.0), 1);
-        assert_eq!(lines_of("没有宽度的栏目里什么都不能量", 0.0), 0);
+    fn the_time_left_is_told_in_minutes_and_in_hours() {
+        assert_eq!(minutes_and_seconds(0), "00:00");
+        assert_eq!(minutes_and_seconds(245), "04:05");
+        assert_eq!(minutes_and_seconds(480 * 60), "8:00:00");
     }
 
     #[test]
-    fn rows_fill_one_page_after_the_other() {
-        let heights = [2.0, 2.0, 2.0, 5.0, 1.0];
-        let pages: Vec<i32> = (0..5)
-            .map(|row| page_of(heights.into_iter(), row, 4.0))
-            .collect();
-        assert_eq!(pages, [0, 0, 1, 2, 3]);
-    }
-
-    #[test]
-    fn a_row_higher_than_a_page_has_a_page_of_its_own() {
-        assert_eq!(page_of([9.0, 1.0].into_iter(), 0, 4.0), 0);
-        assert_eq!(page_of([9.0, 1.0].into_iter(), 1, 4.0), 1);
+    fn buttons_without_room_become_rows() {
+        let action = |id: usize| Choice {
+            id: format!("act-{id}"),
+            label: format!("第 {id} 个"),
+            unavailable: if id == 7 {
+                "需要纸".into()
+            } else {
+                String::new()
+            },
+            ..Choice::default()
+        };
+        let page = StaffPage {
+            intro: "先关机。再开机！".into(),
+            actions: (0..8).map(action).collect(),
+            ..StaffPage::default()
+        };
+        let page = staff_page(&page);
+        assert_eq!(page.ways.len(), BUTTONS_MAX);
+        assert_eq!(page.sentence_count, 2);
+        let ids: Vec<&str> = page.entries.iter().map(|entry| entry.id.as_str()).collect();
+        assert_eq!(ids, ["", "", "act-5", "act-6", ""]);
+        assert_eq!(page.entries[4].detail, "需要纸");
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub enum Touch {
     Back,
     /// Leave the visit; everything is erased.
     Leave,
+    /// Somebody wants to come in as staff.
+    Staff,
     /// A choice of the page, by its id.
     Choose(String),
     /// A key of the keypad.

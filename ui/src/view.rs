@@ -192,6 +192,105 @@ pub enum Keypad {
     DigitsX,
 }
 
+/// How a row of a staff page stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mark {
+    /// A plain row.
+    #[default]
+    None,
+    /// It is as it should be.
+    Good,
+    /// It works and wants attention.
+    Caution,
+    /// It does not work.
+    Bad,
+    /// Nobody has looked yet, or it cannot be told.
+    Unknown,
+}
+
+/// A row of a staff page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StaffRow {
+    /// Comes back in `Touch::Choose`; empty where the row cannot be touched.
+    pub id: String,
+    /// What it is.
+    pub label: String,
+    /// How it is, at the right.
+    pub value: String,
+    /// Smaller second line; may be empty.
+    pub detail: String,
+    /// Its mark at the left.
+    pub mark: Mark,
+}
+
+/// Rows under one heading.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StaffSection {
+    /// The heading; may be empty.
+    pub title: String,
+    /// The rows.
+    pub rows: Vec<StaffRow>,
+}
+
+/// What a page of a test puts over the whole glass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Pattern {
+    /// Nothing: a page as every other.
+    #[default]
+    None,
+    /// One color, red, green, blue; a touch anywhere is `Touch::Next`.
+    Color([u8; 3]),
+    /// Fields to be touched one by one; a touch is `Touch::Choose("cell-N")`, N from 0, row by row.
+    Grid {
+        /// Fields in a row.
+        columns: u32,
+        /// Whether each field has been touched; its length is a multiple of `columns`.
+        touched: Vec<bool>,
+    },
+}
+
+/// A page for staff and technicians. Nothing of a citizen is ever on it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StaffPage {
+    /// Stable name of the page, as journeys write it (`menu`, `device`, `test`, ...).
+    ///
+    /// `safe` is the page for everybody while the terminal is being repaired: it looks like a visitor's page, has the
+    /// way in for staff below it, and words and a drawing of its own where none are given.
+    pub name: String,
+    /// Heading. Lists start at their first page again when it or the name changes.
+    pub title: String,
+    /// Who is here and as what; empty before the unlocking.
+    pub person: String,
+    /// Minutes and seconds left of the permission, in seconds.
+    pub seconds_left: Option<u32>,
+    /// What to do, in one to three sentences; may be empty. Over a pattern: how to go on.
+    pub intro: String,
+    /// What is wrong; may be empty.
+    pub warning: String,
+    /// Text to be drawn as a QR code, at most 1.5 KiB.
+    pub code: Option<String>,
+    /// A picture, for instance of a camera or of a printed page.
+    pub picture: Option<Picture>,
+    /// Name of a drawn picture; empty for none. A problem's picture, or one for those who mend the terminal:
+    /// `paper-roll`, `tray`, `jam`, `cable`, `reader`, `card-on-reader`, `code-to-scanner`, `phone-code`, `slip`,
+    /// `document`, `lens`, `touch`, `usb-stick`, `ups`, `door`, `power`, `router`, `repair`, and the symbols `sound`,
+    /// `display`, `network`, `clock`, `disk`, `memory`, `list`, `shield`, `lock`, `person`, `wrench`, `check`,
+    /// `warning`.
+    pub drawing: String,
+    /// Rows in groups; more than fit are paged.
+    pub sections: Vec<StaffSection>,
+    /// What has been typed, masked where it is secret; shown only with a keypad.
+    pub value: String,
+    /// Keys to type with.
+    pub keypad: Keypad,
+    /// Buttons below; the first is the primary one. Behind the fifth they become rows of the list.
+    pub actions: Vec<Choice>,
+    /// True while the machine works on something.
+    pub is_busy: bool,
+    /// What covers the glass.
+    pub pattern: Pattern,
+}
+
 /// The page.
 #[derive(Clone, PartialEq)]
 pub enum Screen {
@@ -406,6 +505,8 @@ pub enum Screen {
         /// One sentence on what was erased.
         erased: String,
     },
+    /// A page for staff and technicians.
+    Staff(Box<StaffPage>),
 }
 
 impl Screen {
@@ -430,6 +531,17 @@ impl Screen {
             Self::Rating { .. } => "rating",
             Self::Problem { .. } => "problem",
             Self::Leave { .. } => "leave",
+            Self::Staff(_) => "staff",
+        }
+    }
+
+    /// The page as journeys and results tell it from others: its name, and behind that of a staff page its own
+    /// (`home`, `staff/menu`).
+    pub fn place(&self) -> String {
+        if let Self::Staff(page) = self {
+            format!("{}/{}", self.name(), page.name)
+        } else {
+            self.name().to_owned()
         }
     }
 }

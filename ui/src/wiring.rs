@@ -23,6 +23,7 @@ pub(crate) fn connect(window: &AppWindow, touches: SyncSender<Touch>) {
     adapter.on_back(say(Touch::Back));
     adapter.on_leave(say(Touch::Leave));
     adapter.on_search(say(Touch::Search));
+    adapter.on_staff(say(Touch::Staff));
     adapter.on_stay(say(Touch::Stay));
     adapter.on_activity(say(Touch::Activity));
     adapter.on_key_delete(say(Touch::Key(Key::Delete)));

@@ -7,14 +7,20 @@ use std::sync::MutexGuard;
 use std::time::Duration;
 
 use kiosk_ui::probe::{Element, ProbeError};
-use kiosk_ui::{Contrast, Frame, Key, Language, Screen, TextSize, Touch, View};
+use kiosk_ui::{Contrast, Frame, Key, Language, Screen, StaffPage, TextSize, Touch, View};
 use stage::Stage;
 
 const WIDTH: f32 = 1080.0;
 const HEIGHT: f32 = 1920.0;
 
+/// Where the footer begins.
+const FOOTER: f32 = HEIGHT - 148.0;
+
 /// 15 mm on a 24-inch panel.
 const TARGET_MIN: f32 = 54.0;
+
+/// 20 mm: staff wear gloves.
+const GLOVE_MIN: f32 = 72.0;
 
 fn glass() -> MutexGuard<'static, Stage> {
     Stage::take(1080, 1920)
@@ -28,6 +34,11 @@ fn buttons(elements: &[Element]) -> impl Iterator<Item = &Element> {
     elements.iter().filter(|element| element.role == "button")
 }
 
+/// What a test of the glass itself puts over everything.
+fn is_covered(name: &str) -> bool {
+    name.starts_with("staff-color") || name.starts_with("staff-grid")
+}
+
 /// Every element lies on the glass, and no button covers another.
 fn check_layout(name: &str, elements: &[Element]) {
     for element in elements {
@@ -36,6 +47,13 @@ fn check_layout(name: &str, elements: &[Element]) {
             && element.x + element.width <= WIDTH + 1.0
             && element.y + element.height <= HEIGHT + 1.0;
         assert!(is_inside, "{name}: off the glass: {element:?}");
+    }
+    // A page for staff that is too full would run under its footer.
+    if name.starts_with("staff-") && !is_covered(name) {
+        for button in buttons(elements) {
+            let is_clear = button.y + button.height <= FOOTER + 1.0 || button.y >= FOOTER - 1.0;
+            assert!(is_clear, "{name}: under the footer: {button:?}");
+        }
     }
     // Below the warning everything is covered on purpose.
     if name.starts_with("time-out") {
@@ -57,10 +75,18 @@ fn every_page_is_shown_under_its_name() {
     let glass = glass();
     for (name, view) in samples::all() {
         let expected = view.screen.name();
+        let place = view.screen.place();
+        // Before anything is known there is no name either, only the settings.
+        let site = if view.frame.site.is_empty() {
+            "换颜色".to_owned()
+        } else {
+            view.frame.site.clone()
+        };
         let elements = glass.show(view);
         assert_eq!(glass.probe.screen().unwrap(), expected);
+        assert_eq!(glass.probe.place().unwrap(), place);
         assert!(
-            has_label(&elements, "青山县河口镇柳树村党群服务中心"),
+            has_label(&elements, &site) || is_covered(name),
             "{name}: no header"
         );
         check_layout(name, &elements);
@@ -118,9 +144,11 @@ fn every_contrast_paints_other_pixels() {
 fn every_target_is_wide_enough_for_a_finger() {
     let glass = glass();
     for (name, view) in samples::all() {
+        let is_staff = view.screen.place() != "staff/safe" && view.screen.name() == "staff";
+        let least = if is_staff { GLOVE_MIN } else { TARGET_MIN };
         for button in buttons(&glass.show(view)) {
             assert!(
-                button.width >= TARGET_MIN && button.height >= TARGET_MIN,
+                button.width >= least && button.height >= least,
                 "{name}: too small: {button:?}"
             );
         }
@@ -170,6 +198,25 @@ fn a_touch_says_what_the_button_says() {
         ("problem-jam", "重新打印", Touch::Choose("retry".into())),
         ("leave", "我已取好", Touch::Next),
         ("time-out", "继续办理", Touch::Stay),
+        ("attract", "工作人员", Touch::Staff),
+        ("home", "工作人员", Touch::Staff),
+        ("question-digits", "工作人员", Touch::Staff),
+        ("staff-safe", "工作人员", Touch::Staff),
+        ("staff-unlock", "从 U 盘读取", Touch::Choose("usb".into())),
+        ("staff-pin", "7", Touch::Key(Key::Char('7'))),
+        ("staff-pin", "删除", Touch::Key(Key::Delete)),
+        ("staff-pin", "确定", Touch::Choose("enter".into())),
+        ("staff-menu", "设备", Touch::Choose("devices".into())),
+        ("staff-menu", "返回", Touch::Back),
+        ("staff-menu", "退出", Touch::Leave),
+        ("staff-menu", "繁", Touch::Language(Language::ZhHant)),
+        (
+            "staff-color",
+            "有没有坏点？触摸屏幕看下一种颜色",
+            Touch::Next,
+        ),
+        ("staff-grid", "cell-0", Touch::Choose("cell-0".into())),
+        ("staff-grid", "cell-143", Touch::Choose("cell-143".into())),
         ("home", "EN", Touch::Language(Language::En)),
         ("home", "字大", Touch::TextSize(TextSize::Large)),
         ("home", "换颜色", Touch::Contrast(Contrast::BlackOnWhite)),
@@ -313,6 +360,316 @@ fn the_newest_view_wins_when_they_come_too_fast() {
         });
     }
     assert!(has_label(&glass.probe.elements().unwrap(), "第 999 件"));
+}
+
+fn staff(name: &str) -> StaffPage {
+    let Screen::Staff(page) = samples::named(name).screen else {
+        panic!("{name} is no page for staff");
+    };
+    *page
+}
+
+/// Turns the list of the shown page until `label` is there.
+fn turn_to(glass: &Stage, label: &str) {
+    // There are at most as many pages as rows.
+    for _ in 0..200 {
+        let elements = glass.probe.elements().expect("the glass answers");
+        if has_label(&elements, label) {
+            return;
+        }
+        glass.probe.touch("下一页").expect("there is another page");
+    }
+    panic!("{label} is on no page");
+}
+
+#[test]
+fn every_button_and_every_row_of_a_staff_page_says_its_own_id() {
+    let glass = glass();
+    for name in [
+        "staff-unlock",
+        "staff-menu",
+        "staff-device",
+        "staff-tickets",
+    ] {
+        let page = staff(name);
+        let rows = page.sections.iter().flat_map(|section| &section.rows);
+        let rows = rows.map(|row| (row.id.as_str(), row.label.as_str()));
+        let buttons = page.actions.iter();
+        let buttons = buttons.map(|action| (action.id.as_str(), action.label.as_str()));
+        glass.show(samples::named(name));
+        for (id, label) in buttons.chain(rows).filter(|(id, _)| !id.is_empty()) {
+            turn_to(&glass, label);
+            assert_eq!(glass.touch(label), Touch::Choose(id.to_owned()), "{name}");
+        }
+        assert!(glass.touched().is_empty());
+    }
+}
+
+#[test]
+fn a_row_without_an_id_is_no_button() {
+    let glass = glass();
+    let elements = glass.show(samples::named("staff-device"));
+    assert!(has_label(&elements, "printer.media-empty"));
+    assert!(!buttons(&elements).any(|button| button.label == "故障代码"));
+}
+
+#[test]
+fn a_mark_says_in_words_what_it_shows_in_color() {
+    let glass = glass();
+    let elements = glass.show(samples::named("staff-menu"));
+    for label in ["正常", "注意", "故障", "未知"] {
+        assert!(
+            elements
+                .iter()
+                .any(|element| element.role == "image" && element.label == label),
+            "{label}"
+        );
+    }
+}
+
+#[test]
+fn an_action_that_cannot_be_chosen_says_why() {
+    let glass = glass();
+    let elements = glass.show(samples::named("staff-crowded"));
+    assert!(has_label(&elements, "需要管理员授权"));
+    assert!(matches!(
+        glass.probe.touch("第 4 个操作"),
+        Err(ProbeError::NotFound { .. })
+    ));
+    // Of more buttons than there is room for, the rest stands behind the rows.
+    assert!(!has_label(&elements, "第 7 个操作"));
+    let page = StaffPage {
+        sections: Vec::new(),
+        ..staff("staff-crowded")
+    };
+    glass.show(with_page(page));
+    turn_to(&glass, "第 7 个操作");
+    assert_eq!(glass.touch("第 7 个操作"), Touch::Choose("act-7".into()));
+}
+
+#[test]
+fn the_way_in_is_everywhere_but_where_staff_are_already() {
+    let glass = glass();
+    for (name, view) in samples::all() {
+        let is_staff = name.starts_with("staff-") && !name.starts_with("staff-safe");
+        let elements = glass.show(view);
+        let has_way = buttons(&elements).any(|button| button.label == "工作人员");
+        assert_eq!(has_way, !is_staff && name != "starting", "{name}");
+    }
+}
+
+#[test]
+fn a_staff_page_says_whose_it_is_and_for_how_long() {
+    let glass = glass();
+    let elements = glass.show(samples::named("staff-menu"));
+    for label in ["工作人员", "测试一 · 技术员", "剩余 24:32", "退出"] {
+        assert!(has_label(&elements, label), "{label}");
+    }
+    assert!(!has_label(&elements, "结束离开"));
+    let elements = glass.show(samples::named("home"));
+    assert!(!has_label(&elements, "测试一 · 技术员") && !has_label(&elements, "剩余 24:32"));
+}
+
+#[test]
+fn a_staff_page_has_colors_of_its_own() {
+    let glass = glass();
+    let band = |view| {
+        glass.show(view);
+        let picture = glass.probe.snapshot().unwrap();
+        let at = (270 * picture.width as usize + 4) * 3;
+        picture.rgb[at..at + 3].to_vec()
+    };
+    for contrast in [
+        Contrast::Normal,
+        Contrast::BlackOnWhite,
+        Contrast::WhiteOnBlack,
+        Contrast::YellowOnBlack,
+    ] {
+        let looked = |name| samples::with_look(samples::named(name), TextSize::Normal, contrast);
+        let (visitor, staff) = (band(looked("review")), band(looked("staff-menu")));
+        assert_ne!(visitor, staff, "{contrast:?}");
+    }
+}
+
+#[test]
+fn under_a_color_there_is_nothing_else() {
+    let glass = glass();
+    let elements = glass.show(samples::named("staff-color"));
+    assert_eq!(elements.len(), 1, "{elements:?}");
+    let picture = glass.probe.snapshot().unwrap();
+    // All but the words at the bottom.
+    let pixels = picture.rgb.chunks_exact(3).take(1080 * 1700);
+    assert!(pixels.clone().all(|pixel| pixel == [0, 128, 0]));
+    // The page behind comes back.
+    assert!(has_label(&glass.show(samples::named("staff-menu")), "设备"));
+}
+
+#[test]
+fn a_finger_that_wipes_touches_every_field_it_crosses() {
+    let glass = glass();
+    glass.show(samples::named("staff-grid"));
+    let field = 120.0;
+    let points: Vec<(f32, f32)> = [4.1, 4.6, 5.5, 6.5]
+        .iter()
+        .map(|column| (column * field, 2.5 * field))
+        .collect();
+    glass.probe.wipe(&points).unwrap();
+    let felt: Vec<Touch> = (0..3).map(|_| glass.next_touch().unwrap()).collect();
+    let cell = |number: u32| Touch::Choose(format!("cell-{number}"));
+    assert_eq!(felt, [cell(22), cell(23), cell(24)]);
+    assert!(!glass.touched().contains(&cell(22)));
+}
+
+#[test]
+fn a_touched_field_is_filled() {
+    let glass = glass();
+    let color_at = |x: usize, y: usize| {
+        let picture = glass.probe.snapshot().unwrap();
+        let at = (y * picture.width as usize + x) * 3;
+        picture.rgb[at..at + 3].to_vec()
+    };
+    glass.show(samples::named("staff-grid"));
+    let (touched, untouched) = (color_at(60, 60), color_at(1020, 60));
+    assert_ne!(touched, untouched);
+    assert_eq!(untouched, [255, 255, 255]);
+}
+
+#[test]
+fn the_code_on_the_glass_can_be_read_in_every_look() {
+    let glass = glass();
+    for name in ["staff-unlock", "staff-certificate", "staff-report"] {
+        let expected = staff(name).code.unwrap();
+        for (text_size, contrast) in [
+            (TextSize::Normal, Contrast::Normal),
+            (TextSize::Normal, Contrast::YellowOnBlack),
+            (TextSize::Largest, Contrast::WhiteOnBlack),
+        ] {
+            glass.show(samples::with_look(
+                samples::named(name),
+                text_size,
+                contrast,
+            ));
+            let picture = glass.probe.snapshot().unwrap();
+            let luma = picture.rgb.chunks_exact(3).map(|pixel| pixel[1]).collect();
+            let found = rxing::helpers::detect_in_luma(
+                luma,
+                picture.width,
+                picture.height,
+                Some(rxing::BarcodeFormat::QR_CODE),
+            )
+            .unwrap_or_else(|error| panic!("{name} {text_size:?} {contrast:?}: {error}"));
+            assert_eq!(found.getText(), expected, "{name} {text_size:?}");
+        }
+    }
+}
+
+#[test]
+fn a_long_code_keeps_three_pixels_to_a_module() {
+    let glass = glass();
+    for text_size in [TextSize::Normal, TextSize::Largest] {
+        let view = samples::with_look(
+            samples::named("staff-certificate"),
+            text_size,
+            Contrast::Normal,
+        );
+        let elements = glass.show(view);
+        let code = elements
+            .iter()
+            .find(|element| element.label == "二维码")
+            .unwrap();
+        assert!(code.width >= 129.0 * 3.0, "{text_size:?}: {code:?}");
+        assert!((code.width % 129.0).abs() < 0.01, "{code:?}");
+    }
+}
+
+#[test]
+fn a_code_that_is_too_long_is_replaced_by_words() {
+    let glass = glass();
+    let page = StaffPage {
+        code: Some("A".repeat(4000)),
+        ..staff("staff-unlock")
+    };
+    let elements = glass.show(with_page(page));
+    assert!(has_label(&elements, "内容太长，无法显示成二维码"));
+}
+
+#[test]
+fn of_two_hundred_rows_only_those_that_are_seen_are_built() {
+    let glass = glass();
+    let page = StaffPage {
+        actions: Vec::new(),
+        code: None,
+        picture: None,
+        drawing: String::new(),
+        ..staff("staff-crowded")
+    };
+    let elements = glass.show(with_page(page));
+    let rows = elements
+        .iter()
+        .filter(|element| element.role == "button" && element.label.ends_with("条记录"));
+    assert!((4..=20).contains(&rows.count()));
+    turn_to(&glass, "第 200 条记录");
+    assert!(!has_label(&glass.probe.elements().unwrap(), "第 1 条记录"));
+}
+
+#[test]
+fn a_new_figure_neither_turns_the_list_back_nor_rebuilds_it() {
+    let glass = glass();
+    glass.show(samples::named("staff-tickets"));
+    turn_to(&glass, "T001-0017 回执打印机");
+    let mut page = staff("staff-tickets");
+    page.sections[0].rows[16].value = "已派人".to_owned();
+    page.seconds_left = Some(9);
+    let elements = glass.show(with_page(page.clone()));
+    assert!(has_label(&elements, "已派人") && has_label(&elements, "剩余 00:09"));
+    assert!(has_label(&elements, "T001-0017 回执打印机"));
+    // Another page starts at its beginning.
+    page.title = "工单（全部）".to_owned();
+    let elements = glass.show(with_page(page));
+    assert!(has_label(&elements, "T001-0001 回执打印机"));
+}
+
+#[test]
+fn nothing_of_the_staff_stays_on_the_page_after_it() {
+    let glass = glass();
+    for name in [
+        "staff-unlock",
+        "staff-crowded",
+        "staff-grid",
+        "staff-report",
+    ] {
+        glass.show(samples::named(name));
+        let elements = glass.show(samples::named("home"));
+        for label in ["二维码", "图像", "测试一 · 技术员", "第 1 条记录", "cell-0"]
+        {
+            assert!(!has_label(&elements, label), "{name}: {label}");
+        }
+        assert_eq!(glass.probe.place().unwrap(), "home");
+    }
+}
+
+#[test]
+fn the_repair_page_needs_no_words_of_anybody() {
+    let glass = glass();
+    let elements = glass.show(samples::named("staff-safe"));
+    assert!(has_label(&elements, "本机正在检修，暂停使用"));
+    assert!(has_label(
+        &elements,
+        "请到村委会办理，或者稍后再来。已经提交的申请不会丢失。"
+    ));
+    let view = in_language(samples::named("staff-safe"), Language::En);
+    assert!(has_label(
+        &glass.show(view),
+        "This terminal is being repaired"
+    ));
+}
+
+/// The page inside the frame of the others.
+fn with_page(page: StaffPage) -> View {
+    View {
+        screen: Screen::Staff(Box::new(page)),
+        ..samples::named("staff-menu")
+    }
 }
 
 fn in_language(view: View, language: Language) -> View {

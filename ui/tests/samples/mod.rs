@@ -1,5 +1,7 @@
 //! One realistic view of every page, with synthetic people only. Shared by the tests and the gallery.
 
+mod staff;
+
 use std::sync::Arc;
 
 use kiosk_ui::{
@@ -557,7 +559,7 @@ fn leave() -> View {
 
 /// Every page at least once, by a name of its own.
 pub(crate) fn all() -> Vec<(&'static str, View)> {
-    vec![
+    let mut pages = vec![
         ("starting", starting()),
         ("attract", attract()),
         ("home", home()),
@@ -599,7 +601,9 @@ pub(crate) fn all() -> Vec<(&'static str, View)> {
         ("problem-card-unreadable", problem("card-unreadable")),
         ("leave", leave()),
         ("time-out", with_warning(review())),
-    ]
+    ];
+    pages.extend(staff::all());
+    pages
 }
 
 fn with_warning(view: View) -> View {
