@@ -12,7 +12,9 @@ use jiff::Timestamp;
 use kiosk_sealing::{
     RecipientKey, SealingError, attachment_context, hex, payload_context, seal, sha256,
 };
-use offline_cache::{Cache, CacheError, NewAttachment, NewTransaction, PrintState, State};
+use offline_cache::{
+    Cache, CacheError, Confirmation, NewAttachment, NewTransaction, PrintState, State,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -29,6 +31,8 @@ const LAST: &str = "last-commitment";
 const CHANNEL: &str = "kiosk";
 /// Stands for a signature that could not be made.
 const UNSIGNED: &str = "unsigned";
+/// Numbers tried before giving up; chosen: one thread alone confirms cases, so the first one holds.
+const NUMBER_ATTEMPTS: u32 = 3;
 
 /// To whom what is queued is sealed, and by whom.
 #[derive(Clone, Debug)]
@@ -82,7 +86,8 @@ pub(crate) fn mint(now: Moment) -> Uuid {
     ))
 }
 
-/// Makes a case durable. When this returns, a power cut cannot take it back.
+/// Makes a case durable, with its number and the slip that is owed for it, in one commit. When this
+/// returns, a power cut cannot take it back.
 ///
 /// # Errors
 /// [`QueueError`]: nothing was accepted.
@@ -94,44 +99,82 @@ pub fn commit(
     upstream: &str,
     now: Moment,
 ) -> Result<Commitment, QueueError> {
-    let terminal = &sealing.terminal;
-    let count = cache.next_number(terminal, now.date())?;
-    let number = format!("{terminal}-{}-{count:05}", now.local().strftime("%Y%m%d"));
-    let id = mint(now);
-    let plain = plain(&CasePayload::new(submission, &number, now));
-    let digest = hex(&sha256(&plain)[..6]);
-    let payload = seal(&sealing.key, &payload_context(terminal, id), &plain)?;
-    drop(plain);
-    let attachments = attachments(sealing, id, submission, now)?;
-    let compact_time = now.local().strftime("%Y%m%d%H%M").to_string();
-    let unsigned = slip_code::unsigned(&number, &compact_time, &digest);
-    let commitment = Commitment {
-        id,
-        code: format!("{unsigned}.{}", slip_signature(keys, &unsigned)),
-        number,
-        item: submission.item.clone(),
-        time: now.minute(),
-        digest,
-    };
-    remember(cache, &commitment)?;
-    cache.enqueue(
-        &NewTransaction {
+    for _ in 0..NUMBER_ATTEMPTS {
+        let count = cache.number_ahead(&sealing.terminal, now.date())?;
+        let case = Case {
+            keys,
+            sealing,
+            submission,
+            upstream,
+        };
+        if let Some(commitment) = case.store(cache, count, now)? {
+            return Ok(commitment);
+        }
+    }
+    // Somebody beside this thread takes the numbers as fast as they are told.
+    Err(CacheError::InUse.into())
+}
+
+/// A case on its way into the store.
+struct Case<'a> {
+    keys: &'a Keys,
+    sealing: &'a Sealing,
+    submission: &'a Submission,
+    upstream: &'a str,
+}
+
+impl Case<'_> {
+    /// Stores it under a number of the day; `None` when somebody else took the number meanwhile.
+    fn store(
+        &self,
+        cache: &mut Cache,
+        count: u32,
+        now: Moment,
+    ) -> Result<Option<Commitment>, QueueError> {
+        let (sealing, submission) = (self.sealing, self.submission);
+        let terminal = &sealing.terminal;
+        let number = format!("{terminal}-{}-{count:05}", now.local().strftime("%Y%m%d"));
+        let id = mint(now);
+        let plain = plain(&CasePayload::new(submission, &number, now));
+        let digest = hex(&sha256(&plain)[..6]);
+        let payload = seal(&sealing.key, &payload_context(terminal, id), &plain)?;
+        drop(plain);
+        let attachments = attachments(sealing, id, submission, now)?;
+        let compact_time = now.local().strftime("%Y%m%d%H%M").to_string();
+        let unsigned = slip_code::unsigned(&number, &compact_time, &digest);
+        let commitment = Commitment {
+            id,
+            code: format!("{unsigned}.{}", slip_signature(self.keys, &unsigned)),
+            number,
+            item: submission.item.clone(),
+            time: now.minute(),
+            digest,
+        };
+        let transaction = NewTransaction {
             id,
             kind: "case".to_owned(),
             item: submission.item.clone(),
             item_version: submission.item_version,
             case_number: commitment.number.clone(),
-            subject: keys.subject(submission.principal.number.expose()),
+            subject: self.keys.subject(submission.principal.number.expose()),
             payload,
             payload_suite: sealing.key.suite().to_string(),
             key_id: sealing.key.key_id(),
-            upstream: upstream.to_owned(),
+            upstream: self.upstream.to_owned(),
             can_wait: false,
             attachments,
-        },
-        now.at,
-    )?;
-    Ok(commitment)
+        };
+        let remembered = remembered(&commitment);
+        let confirmation = Confirmation {
+            terminal,
+            date: now.date(),
+            number: count,
+            // The slip is owed from the same moment on.
+            setting: (LAST, &remembered),
+        };
+        let stored = cache.enqueue_case(&transaction, &confirmation, now.at)?;
+        Ok(stored.map(|_| commitment))
+    }
 }
 
 /// The signature on a slip. A key that cannot sign just now must not stop a villager: the number
@@ -295,8 +338,8 @@ fn attachments(
     submission.pictures.iter().map(attachment).collect()
 }
 
-/// Written before the transaction: without the record it means nothing, with it the slip is owed.
-fn remember(cache: &mut Cache, commitment: &Commitment) -> Result<(), CacheError> {
+/// A commitment as it is kept until its slip is out.
+fn remembered(commitment: &Commitment) -> String {
     let last = Last {
         id: commitment.id,
         number: commitment.number.clone(),
@@ -305,8 +348,7 @@ fn remember(cache: &mut Cache, commitment: &Commitment) -> Result<(), CacheError
         digest: commitment.digest.clone(),
         code: commitment.code.clone(),
     };
-    let text = serde_json::to_string(&last).unwrap_or_default();
-    cache.set_setting(LAST, &text)
+    serde_json::to_string(&last).unwrap_or_default()
 }
 
 /// The last commitment whose slip is not out, if it is younger than `limit`.

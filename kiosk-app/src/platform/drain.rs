@@ -1,6 +1,8 @@
 //! What to send next, and what an answer means: the policy of the outbox without sockets, threads
 //! or clocks. [`Drain::step`] says what to do, the caller does it and gives the [`Outcome`] back;
-//! a test or a simulation is as good a caller as the platform thread.
+//! a test or a simulation is as good a caller as the platform thread. A caller that can do several
+//! things at once asks [`Drain::beside`] for more while it waits, so that a line with a long way is
+//! not idle for the time of the way; whoever does not ask has one thing on its way at a time.
 //!
 //! Kept true: a fault of the line or the platform never costs a transaction its place; a
 //! transaction ends only by a receipt or by a refusal in the words of the contract; what is not
@@ -47,6 +49,11 @@ const WAIT_MIN: Duration = Duration::from_millis(20);
 const SCRUB_PAUSE: Duration = Duration::from_secs(10);
 /// … and this long after it even while there is.
 const SCRUB_MAX: Duration = Duration::from_mins(10);
+/// Most requests on their way at once; chosen: four of them are more than a line of 10 Mbit/s and
+/// 80 ms has on its way.
+const ON_THE_WAY_MAX: usize = 4;
+/// Most of them that are batches: what a visitor confirms now waits for no more than these.
+const BATCHES_MAX: usize = 3;
 /// Most upstreams that are held at once; a platform with more than this many down is down itself.
 const HELD_MAX: usize = 64;
 
@@ -180,6 +187,20 @@ pub struct Counts {
     pub uploads_restarted: u64,
 }
 
+/// When something was sent, by the monotonic clock, and in which round.
+#[derive(Clone, Copy, Debug, Default)]
+struct Departure {
+    at: Duration,
+    round: u32,
+}
+
+/// A batch on its way beside another.
+#[derive(Debug)]
+struct Flight {
+    transactions: VecDeque<QueuedTransaction>,
+    departure: Departure,
+}
+
 /// An upstream that is not sent to now.
 #[derive(Debug)]
 struct Held {
@@ -205,9 +226,15 @@ pub struct Drain {
     ahead: Duration,
     /// The batch whose answer is awaited.
     sent: VecDeque<QueuedTransaction>,
+    /// When it was sent, and in which round.
+    sent_in: Departure,
+    /// Further batches whose answers are awaited.
+    beside: Vec<Flight>,
+    /// Failures counted so far; what was sent before one of them says nothing new by failing too.
+    round: u32,
     /// What was claimed and goes in the next batches, last first.
     open: Vec<Vec<QueuedTransaction>>,
-    upload: Option<Upload>,
+    uploads: Vec<Upload>,
     is_batch_turn: bool,
     held: Vec<Held>,
     /// Refusals of single transactions since the platform last took one.
@@ -232,8 +259,11 @@ impl Drain {
             origin: None,
             ahead: Duration::ZERO,
             sent: VecDeque::new(),
+            sent_in: Departure::default(),
+            beside: Vec::new(),
+            round: 0,
             open: Vec::new(),
-            upload: None,
+            uploads: Vec::new(),
             is_batch_turn: true,
             held: Vec::new(),
             refusals: 0,
@@ -245,7 +275,8 @@ impl Drain {
         }
     }
 
-    /// What to do next.
+    /// What to do next. What is still on its way counts as lost: whoever waits for it asks
+    /// [`Drain::beside`] instead.
     ///
     /// # Errors
     /// [`CacheError`] when the store fails: wait a little and ask again; nothing is lost.
@@ -255,7 +286,7 @@ impl Drain {
             return Ok(self.knock(now.uptime));
         }
         if let Some(batch) = self.open.pop() {
-            return Ok(self.hand_out(batch));
+            return Ok(self.hand_out(batch, now.uptime));
         }
         if now.uptime >= self.probe_at {
             self.probe_at = now.uptime + self.policy.probe;
@@ -270,26 +301,39 @@ impl Drain {
         }
         let capped = self.bucket.wait(self.policy.bytes_per_s, now.uptime);
         let names = self.held_names(now.uptime);
-        let ready = Ready {
-            held: &names,
-            with_patient: capped.is_zero() && self.is_patient_time(cache, now)?,
-        };
-        let steady = self.steady(now);
-        // Batches are small and somebody waits for them; uploads are large. They take turns.
-        for is_batch in [self.is_batch_turn, !self.is_batch_turn] {
-            let step = if is_batch {
-                self.next_batch(cache, steady, &ready)?
-            } else if capped.is_zero() {
-                self.next_upload(cache, steady, &ready)?
-            } else {
-                None
-            };
-            if let Some(step) = step {
-                self.is_batch_turn = !is_batch;
-                return Ok(step);
-            }
+        let ready = self.ready(cache, &names, capped, now)?;
+        if let Some(step) = self.next_work(cache, &ready, capped, now)? {
+            return Ok(step);
         }
+        let steady = self.steady(now);
         self.rest(cache, now, steady, &ready, capped)
+    }
+
+    /// Something more to do while earlier steps are on their way: a batch of other people's work, or
+    /// a piece of another attachment. `None` while the line has no room for it: when one request
+    /// fills it, when the platform has not yet taken anything since it last failed, under a
+    /// bandwidth cap, and when enough is on its way. Outcomes may come in any order.
+    ///
+    /// # Errors
+    /// [`CacheError`] when the store fails; nothing is lost.
+    pub fn beside(&mut self, cache: &mut Cache, now: Moment) -> Result<Option<Step>, CacheError> {
+        let is_room = self.is_online
+            && self.policy.bytes_per_s.is_none()
+            && self.on_the_way() < ON_THE_WAY_MAX
+            && self.pace.has_room(now.uptime)
+            && now.uptime < self.probe_at
+            && !self.is_scrub_overdue(now.uptime);
+        if !is_room {
+            return Ok(None);
+        }
+        if self.batches_on_the_way() < BATCHES_MAX
+            && let Some(batch) = self.open.pop()
+        {
+            return Ok(Some(self.hand_out(batch, now.uptime)));
+        }
+        let names = self.held_names(now.uptime);
+        let ready = self.ready(cache, &names, Duration::ZERO, now)?;
+        self.next_work(cache, &ready, Duration::ZERO, now)
     }
 
     /// What the caller found out by doing the last step.
@@ -370,8 +414,81 @@ impl Drain {
         self.counts
     }
 
+    /// What may be sent now.
+    fn ready<'a>(
+        &mut self,
+        cache: &mut Cache,
+        held: &'a [String],
+        capped: Duration,
+        now: Moment,
+    ) -> Result<Ready<'a>, CacheError> {
+        Ok(Ready {
+            held,
+            with_patient: capped.is_zero() && self.is_patient_time(cache, now)?,
+        })
+    }
+
+    /// The next batch or piece of an upload. Batches are small and somebody waits for them; uploads
+    /// are large. They take turns.
+    fn next_work(
+        &mut self,
+        cache: &mut Cache,
+        ready: &Ready<'_>,
+        capped: Duration,
+        now: Moment,
+    ) -> Result<Option<Step>, CacheError> {
+        let steady = self.steady(now);
+        for is_batch in [self.is_batch_turn, !self.is_batch_turn] {
+            let is_batch_free = self.open.is_empty() && self.batches_on_the_way() < BATCHES_MAX;
+            let step = if is_batch && is_batch_free {
+                self.next_batch(cache, steady, ready, now.uptime)?
+            } else if !is_batch && capped.is_zero() {
+                self.next_upload(cache, steady, ready, now.uptime)?
+            } else {
+                None
+            };
+            if let Some(step) = step {
+                self.is_batch_turn = !is_batch;
+                return Ok(Some(step));
+            }
+        }
+        Ok(None)
+    }
+
+    fn batches_on_the_way(&self) -> usize {
+        self.beside.len() + usize::from(!self.sent.is_empty())
+    }
+
+    fn on_the_way(&self) -> usize {
+        let uploads = self.uploads.iter().filter(|upload| upload.is_out()).count();
+        self.batches_on_the_way() + uploads
+    }
+
+    /// When what is sent now is sent.
+    fn departure(&self, now: Duration) -> Departure {
+        Departure {
+            at: now,
+            round: self.round,
+        }
+    }
+
+    /// The platform did what it was asked. What was sent before it failed proves nothing.
+    fn succeeded(&mut self, departure: Departure, now: Duration) -> bool {
+        let is_news = departure.round == self.round;
+        if is_news {
+            self.pace.succeeded(now.saturating_sub(departure.at));
+        }
+        is_news
+    }
+
     /// Puts back what was handed out and never answered.
     fn give_back(&mut self, cache: &mut Cache) -> Result<(), CacheError> {
+        for upload in &mut self.uploads {
+            upload.is_back();
+        }
+        for flight in self.beside.drain(..) {
+            self.sent.extend(flight.transactions);
+        }
         if self.sent.is_empty() {
             return Ok(());
         }
@@ -395,10 +512,20 @@ impl Drain {
         Step::Probe
     }
 
-    fn hand_out(&mut self, batch: Vec<QueuedTransaction>) -> Step {
+    fn hand_out(&mut self, batch: Vec<QueuedTransaction>, now: Duration) -> Step {
         let bytes: usize = batch.iter().map(|each| each.payload.len()).sum();
         self.bucket.take(bytes);
-        self.sent = batch.iter().cloned().collect();
+        let transactions = batch.iter().cloned().collect();
+        let departure = self.departure(now);
+        if self.sent.is_empty() {
+            self.sent = transactions;
+            self.sent_in = departure;
+        } else {
+            self.beside.push(Flight {
+                transactions,
+                departure,
+            });
+        }
         Step::Submit(batch)
     }
 
@@ -407,13 +534,14 @@ impl Drain {
         cache: &mut Cache,
         steady: Timestamp,
         ready: &Ready<'_>,
+        now: Duration,
     ) -> Result<Option<Step>, CacheError> {
         let due = cache.due(steady, self.pace.window(), ready)?;
         let mut batches = super::messages::fitting(due);
         batches.reverse();
         let first = batches.pop();
         self.open = batches;
-        Ok(first.map(|batch| self.hand_out(batch)))
+        Ok(first.map(|batch| self.hand_out(batch, now)))
     }
 
     /// Nothing can be sent: how long to rest.

@@ -24,6 +24,9 @@ const BATCH_MAX: u32 = 100;
 /// The window grows and shrinks by these; one probe, ten, then whole batches.
 const WINDOW_GROWTH: u32 = 10;
 const WINDOW_SHRINK: u32 = 4;
+/// A line on which one request takes this long is full with it; chosen: a full batch takes a tenth
+/// of it on a line of 10 Mbit/s and all of it on one of 1 Mbit/s.
+const FULL_LINE: Duration = Duration::from_secs(2);
 /// Most that a platform's wish to wait is exceeded, so that a county of terminals told the same
 /// second does not come back in it.
 const ASKED_SPREAD: Duration = Duration::from_secs(5);
@@ -146,6 +149,8 @@ pub(super) struct Pace {
     spread_until: Duration,
     woken_at: Option<Duration>,
     window: u32,
+    /// How long the last request took that the platform did, since it last failed.
+    took: Option<Duration>,
 }
 
 impl Pace {
@@ -157,6 +162,7 @@ impl Pace {
             spread_until: Duration::ZERO,
             woken_at: None,
             window: 1,
+            took: None,
         }
     }
 
@@ -180,10 +186,16 @@ impl Pace {
         }
     }
 
-    /// The platform did what it was asked.
-    pub(super) fn succeeded(&mut self) {
+    /// The platform did what it was asked, in this time.
+    pub(super) fn succeeded(&mut self, took: Duration) {
         self.failures = 0;
         self.is_asked = false;
+        self.took = Some(took);
+    }
+
+    /// Whether the line has room for more than one request at a time.
+    pub(super) fn has_room(&self, now: Duration) -> bool {
+        self.took.is_some_and(|took| took < FULL_LINE) && now >= self.hold_until()
     }
 
     /// It did so with a batch: more may come.
@@ -204,6 +216,7 @@ impl Pace {
             None => random.backoff(self.failures),
         };
         self.failures = self.failures.saturating_add(1);
+        self.took = None;
         self.is_asked = asked.is_some();
         self.pause_until = now + pause;
         // A smaller batch finds a transaction that makes the platform fail without blaming it.
@@ -226,6 +239,7 @@ impl Pace {
     ) {
         self.failures = 0;
         self.window = 1;
+        self.took = None;
         self.is_asked = false;
         self.pause_until = now;
         let is_awaited = self
@@ -408,7 +422,7 @@ mod tests {
             Breaker::Open,
             "a visitor does not close it"
         );
-        pace.succeeded();
+        pace.succeeded(S);
         assert_eq!(pace.breaker(&policy, 2 * S), Breaker::Closed);
     }
 

@@ -5,7 +5,7 @@
 //! refusal in the words of the contract parks one, and three refusals in a row with nothing taken
 //! between them make the platform suspect instead of the fourth.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use offline_cache::{Cache, CacheError, QueuedTransaction, Receipt, Settled};
@@ -13,7 +13,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::pace::BACKOFF_MAX;
-use super::{Drain, HELD_MAX, Held, News, PlatformError, Words, later, unless_gone};
+use super::{
+    Departure, Drain, Flight, HELD_MAX, Held, News, PlatformError, Words, later, unless_gone,
+};
 use crate::clock::Moment;
 use crate::platform::messages::{BatchReply, BatchResult, ProblemReply, ReceiptReply};
 
@@ -49,16 +51,47 @@ impl Drain {
         now: Moment,
         news: &mut Vec<News>,
     ) -> Result<(), CacheError> {
-        let is_awaited = self.sent.iter().map(|each| each.id).eq(ids.iter().copied());
-        if !is_awaited || self.sent.is_empty() {
-            // Late, and made up for already.
+        if ids.is_empty() {
             return Ok(());
         }
+        if is_of(&self.sent, ids) {
+            return self.sent_done(cache, reply, now, news);
+        }
+        let is_awaited = |flight: &Flight| is_of(&flight.transactions, ids);
+        let Some(index) = self.beside.iter().position(is_awaited) else {
+            // Late, and made up for already.
+            return Ok(());
+        };
+        let flight = self.beside.remove(index);
+        let other = std::mem::replace(&mut self.sent, flight.transactions);
+        let other_in = std::mem::replace(&mut self.sent_in, flight.departure);
+        let done = self.sent_done(cache, reply, now, news);
+        // What the store could not take is given back with the rest when nothing is on its way.
+        let transactions = std::mem::replace(&mut self.sent, other);
+        let departure = std::mem::replace(&mut self.sent_in, other_in);
+        if !transactions.is_empty() {
+            self.beside.push(Flight {
+                transactions,
+                departure,
+            });
+        }
+        done
+    }
+
+    /// The answer to the batch in `sent`.
+    fn sent_done(
+        &mut self,
+        cache: &mut Cache,
+        reply: Result<BatchReply, PlatformError>,
+        now: Moment,
+        news: &mut Vec<News>,
+    ) -> Result<(), CacheError> {
         match reply {
             Ok(reply) => {
                 self.in_contact(now.uptime);
-                self.pace.succeeded();
-                self.pace.widen();
+                if self.succeeded(self.sent_in, now.uptime) {
+                    self.pace.widen();
+                }
                 self.settle_all(cache, reply, now, news)
             }
             Err(PlatformError::Refused {
@@ -157,7 +190,7 @@ impl Drain {
         now: Moment,
         news: &mut Vec<News>,
     ) -> Result<(), CacheError> {
-        let pause = self.failed(error, now, news);
+        let pause = self.failed(error, self.sent_in, now, news);
         // A transaction that makes the platform fail all alone must not be the next to go again.
         let is_alone = self.sent.len() == 1 && self.open.is_empty() && self.is_online;
         for batch in self.open.drain(..).rev() {
@@ -177,10 +210,12 @@ impl Drain {
     }
 
     /// Counts a failure of a whole request and says how long everything pauses; nothing pauses
-    /// when the line itself is down, because the probe finds out when it is back.
+    /// when the line itself is down, because the probe finds out when it is back. What was on its
+    /// way when another failed shares its pause: one cut of the line is one failure.
     pub(super) fn failed(
         &mut self,
         error: &PlatformError,
+        departure: Departure,
         now: Moment,
         news: &mut Vec<News>,
     ) -> Duration {
@@ -196,6 +231,10 @@ impl Drain {
         {
             news.push(News::Alarm("platform.not-admitted"));
         }
+        if departure.round != self.round && error.retry_after().is_none() {
+            return self.pace.hold_until().saturating_sub(now.uptime);
+        }
+        self.round = self.round.wrapping_add(1);
         self.pace.failed(
             error.retry_after(),
             &mut self.random,
@@ -344,10 +383,12 @@ impl Drain {
                 let pause = self.random.backoff(attempts);
                 let steady = self.steady(now);
                 self.counts.uploads_restarted += 1;
-                if self.upload.as_ref().is_some_and(|upload| upload.is_of(id)) {
-                    self.upload = None;
+                self.uploads.retain(|upload| !upload.is_of(id));
+                if unless_gone(cache.upload_again(id, later(steady, pause), steady))? {
+                    return Ok(());
                 }
-                unless_gone(cache.upload_again(id, later(steady, pause), steady)).map(drop)
+                // It has none that could be missing: no answer to this transaction.
+                self.unclear(cache, transaction, now)
             }
             Unsettled::Later {
                 code,
@@ -461,6 +502,11 @@ impl Drain {
 /// the contract's: a proxy or a wrong address says 400 and 404 to everything.
 pub(super) fn is_about_the_content(status: u16, code: &str) -> bool {
     status == 413 || (matches!(status, 400 | 409 | 422) && !code.is_empty())
+}
+
+/// Whether a batch is the one of these ids.
+fn is_of(batch: &VecDeque<QueuedTransaction>, ids: &[Uuid]) -> bool {
+    batch.iter().map(|each| each.id).eq(ids.iter().copied())
 }
 
 fn is_taken(result: &BatchResult) -> bool {

@@ -7,6 +7,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod beside;
+
 const S: Duration = Duration::from_secs(1);
 /// Noon at the kiosk.
 const START_S: i64 = 1_795_320_000;

@@ -1,18 +1,20 @@
 //! Attachments in pieces after tus 1.0: where an upload stands is the platform's word, an upload
 //! it has lost starts over, and an attachment that is damaged here parks its own transaction
-//! alone. One upload at a time; its bytes are held in memory until it is done.
+//! alone. A few uploads at a time, one piece of each; their bytes are held in memory until they are
+//! done.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use offline_cache::{Cache, CacheError, QueuedAttachment, Ready};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::pace::BACKOFF_MAX;
 use super::settle::is_about_the_content;
-use super::{Drain, News, Place, PlatformError, Step, unless_gone};
+use super::{Departure, Drain, News, Place, PlatformError, Step, unless_gone};
 use crate::clock::Moment;
 use crate::platform::messages::ProblemReply;
-
-use jiff::Timestamp;
 
 /// Bytes of one upload request (the contract allows 256 KiB to 1 MiB).
 const CHUNK_BYTES: usize = 512 * 1024;
@@ -21,13 +23,18 @@ const CHUNK_BYTES_CAPPED: usize = 256 * 1024;
 /// An upload that starts over more often than this in a row waits before the next time.
 const RESTARTS_MAX: u32 = 3;
 
-/// The upload on its way.
+/// Most uploads begun at once; chosen: two fill a line while a third is asked where it stands.
+const UPLOADS_MAX: usize = 3;
+
+/// An upload that has begun.
 pub(super) struct Upload {
     attachment: QueuedAttachment,
     /// Where it goes on; asked for when there is none.
     place: Option<Place>,
     bytes: Zeroizing<Vec<u8>>,
     restarts: u32,
+    /// Of the request that is on its way.
+    out: Option<Departure>,
 }
 
 impl std::fmt::Debug for Upload {
@@ -44,6 +51,16 @@ impl Upload {
     pub(super) fn is_of(&self, transaction: Uuid) -> bool {
         self.attachment.transaction_id == transaction
     }
+
+    /// Whether a request of it is on its way.
+    pub(super) fn is_out(&self) -> bool {
+        self.out.is_some()
+    }
+
+    /// Nothing of it is on its way any more.
+    pub(super) fn is_back(&mut self) {
+        self.out = None;
+    }
 }
 
 impl Drain {
@@ -52,22 +69,29 @@ impl Drain {
         cache: &mut Cache,
         steady: Timestamp,
         ready: &Ready<'_>,
+        now: Duration,
     ) -> Result<Option<Step>, CacheError> {
-        if self.upload.is_none() {
-            let due = cache.attachments_due(steady, 1, ready)?;
-            let Some(attachment) = due.into_iter().next() else {
-                return Ok(None);
-            };
-            self.upload = Some(Upload {
-                attachment,
-                place: None,
-                bytes: Zeroizing::default(),
-                restarts: 0,
-            });
-        }
-        let Some(upload) = &self.upload else {
-            return Ok(None);
+        let at_rest = self.uploads.iter().position(|upload| !upload.is_out());
+        let index = match at_rest {
+            Some(index) => index,
+            None if self.uploads.len() < UPLOADS_MAX => {
+                let Some(attachment) = self.another_attachment(cache, steady, ready)? else {
+                    return Ok(None);
+                };
+                self.uploads.push(Upload {
+                    attachment,
+                    place: None,
+                    bytes: Zeroizing::default(),
+                    restarts: 0,
+                    out: None,
+                });
+                self.uploads.len() - 1
+            }
+            None => return Ok(None),
         };
+        let departure = self.departure(now);
+        let upload = &mut self.uploads[index];
+        upload.out = Some(departure);
         let Some(place) = &upload.place else {
             return Ok(Some(Step::Place(upload.attachment.clone())));
         };
@@ -90,6 +114,25 @@ impl Drain {
         Ok(Some(step))
     }
 
+    /// The first attachment in the line that is not being uploaded.
+    fn another_attachment(
+        &self,
+        cache: &mut Cache,
+        steady: Timestamp,
+        ready: &Ready<'_>,
+    ) -> Result<Option<QueuedAttachment>, CacheError> {
+        let limit = u32::try_from(UPLOADS_MAX).unwrap_or(u32::MAX);
+        let due = cache.attachments_due(steady, limit, ready)?;
+        let is_new = |each: &QueuedAttachment| self.upload_of(each.id).is_none();
+        Ok(due.into_iter().find(is_new))
+    }
+
+    /// Which of the uploads is of an attachment.
+    fn upload_of(&self, attachment: Uuid) -> Option<usize> {
+        let is_it = |upload: &Upload| upload.attachment.id == attachment;
+        self.uploads.iter().position(is_it)
+    }
+
     pub(super) fn placed(
         &mut self,
         cache: &mut Cache,
@@ -98,34 +141,36 @@ impl Drain {
         now: Moment,
         news: &mut Vec<News>,
     ) -> Result<(), CacheError> {
-        let Some(upload) = self.upload.as_mut().filter(|each| each.attachment.id == id) else {
+        let Some(index) = self.upload_of(id) else {
             return Ok(());
         };
+        let upload = &mut self.uploads[index];
+        let departure = upload.out.take().unwrap_or_default();
         match place {
             Ok(place) => {
                 if upload.bytes.is_empty() {
                     match cache.attachment_bytes(id) {
                         Ok(bytes) => upload.bytes = Zeroizing::new(bytes),
                         Err(error @ CacheError::AttachmentDamaged { .. }) => {
-                            return self.damaged(cache, &error, now, news);
+                            return self.damaged(cache, index, &error, now, news);
                         }
                         Err(CacheError::UnknownAttachment { .. }) => {
-                            self.upload = None;
+                            self.uploads.remove(index);
                             return Ok(());
                         }
                         Err(error) => return Err(error),
                     }
                 }
-                self.goes_on(cache, id, place, now)
+                self.goes_on(cache, index, place, departure, now)
             }
             // The platform has forgotten the upload: make it anew.
             Err(PlatformError::Refused {
                 status: 404 | 410, ..
             }) if upload.attachment.upload_url.is_some() => {
                 upload.attachment.upload_url = None;
-                self.start_over(cache, now, news)
+                self.start_over(cache, index, now, news)
             }
-            Err(error) => self.upload_failed(cache, &error, now, news),
+            Err(error) => self.upload_failed(cache, index, &error, departure, now, news),
         }
     }
 
@@ -137,20 +182,22 @@ impl Drain {
         now: Moment,
         news: &mut Vec<News>,
     ) -> Result<(), CacheError> {
-        let Some(upload) = self.upload.as_mut().filter(|each| each.attachment.id == id) else {
+        let Some(index) = self.upload_of(id) else {
             return Ok(());
         };
+        let upload = &mut self.uploads[index];
+        let departure = upload.out.take().unwrap_or_default();
         let Some(place) = upload.place.clone() else {
             return Ok(());
         };
         match offset {
             Ok(offset) if offset > place.offset && offset <= upload.attachment.size => {
                 upload.restarts = 0;
-                self.goes_on(cache, id, Place { offset, ..place }, now)
+                self.goes_on(cache, index, Place { offset, ..place }, departure, now)
             }
             Ok(_) => {
                 let error = PlatformError::BadReply("an upload that does not move");
-                self.upload_failed(cache, &error, now, news)
+                self.upload_failed(cache, index, &error, departure, now, news)
             }
             Err(PlatformError::Refused {
                 status: 404 | 410 | 460,
@@ -159,19 +206,19 @@ impl Drain {
                 // Lost, or not what was announced: from the first byte.
                 upload.attachment.upload_url = None;
                 upload.place = None;
-                self.start_over(cache, now, news)
+                self.start_over(cache, index, now, news)
             }
             Err(PlatformError::Refused { status: 409, .. }) => {
                 // It stands elsewhere than believed: ask where.
                 upload.attachment.upload_url = Some(place.url);
                 upload.place = None;
-                self.start_over(cache, now, news)
+                self.start_over(cache, index, now, news)
             }
             Err(error) => {
                 // How much arrived is not known: ask before the next piece.
                 upload.attachment.upload_url = Some(place.url);
                 upload.place = None;
-                self.upload_failed(cache, &error, now, news)
+                self.upload_failed(cache, index, &error, departure, now, news)
             }
         }
     }
@@ -180,20 +227,20 @@ impl Drain {
     fn goes_on(
         &mut self,
         cache: &mut Cache,
-        id: Uuid,
+        index: usize,
         place: Place,
+        departure: Departure,
         now: Moment,
     ) -> Result<(), CacheError> {
         self.in_contact(now.uptime);
-        self.pace.succeeded();
-        let Some(upload) = &mut self.upload else {
-            return Ok(());
-        };
+        self.succeeded(departure, now.uptime);
+        let upload = &mut self.uploads[index];
         let offset = place.offset.min(upload.attachment.size);
         let is_done = offset == upload.attachment.size;
+        let id = upload.attachment.id;
         let recorded = unless_gone(cache.attachment_progress(id, offset, Some(&place.url)))?;
         if is_done || !recorded {
-            self.upload = None;
+            self.uploads.remove(index);
         } else {
             upload.place = Some(Place { offset, ..place });
         }
@@ -204,22 +251,21 @@ impl Drain {
     fn start_over(
         &mut self,
         cache: &mut Cache,
+        index: usize,
         now: Moment,
         news: &mut Vec<News>,
     ) -> Result<(), CacheError> {
         self.in_contact(now.uptime);
         self.counts.uploads_restarted += 1;
-        let Some(upload) = &mut self.upload else {
-            return Ok(());
-        };
+        let upload = &mut self.uploads[index];
         upload.restarts += 1;
         if upload.restarts <= RESTARTS_MAX {
             return Ok(());
         }
         news.push(News::Alarm("platform.upload-lost"));
-        let id = upload.attachment.transaction_id;
+        let upload = self.uploads.remove(index);
         let pause = self.random.backoff(upload.restarts);
-        self.upload = None;
+        let id = upload.attachment.transaction_id;
         self.defer(cache, id, pause, "platform.upload-lost", now)
     }
 
@@ -227,13 +273,13 @@ impl Drain {
     fn upload_failed(
         &mut self,
         cache: &mut Cache,
+        index: usize,
         error: &PlatformError,
+        departure: Departure,
         now: Moment,
         news: &mut Vec<News>,
     ) -> Result<(), CacheError> {
-        let Some(upload) = self.upload.take() else {
-            return Ok(());
-        };
+        let upload = self.uploads.remove(index);
         let id = upload.attachment.transaction_id;
         if let PlatformError::Refused {
             status,
@@ -254,7 +300,7 @@ impl Drain {
             };
             return self.refuse(cache, id, 0, "platform.refused", problem, now, news);
         }
-        let pause = self.failed(error, now, news);
+        let pause = self.failed(error, departure, now, news);
         if !self.is_online {
             return Ok(());
         }
@@ -267,14 +313,13 @@ impl Drain {
     fn damaged(
         &mut self,
         cache: &mut Cache,
+        index: usize,
         error: &CacheError,
         now: Moment,
         news: &mut Vec<News>,
     ) -> Result<(), CacheError> {
         tracing::error!(code = error.code(), %error, "outbox");
-        let Some(upload) = self.upload.take() else {
-            return Ok(());
-        };
+        let upload = self.uploads.remove(index);
         let (id, code) = (upload.attachment.transaction_id, error.code());
         if unless_gone(cache.park(id, "terminal", code, "", now.at))? {
             news.push(News::Parked { id, code });
