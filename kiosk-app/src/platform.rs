@@ -1,7 +1,7 @@
 //! The central platform: answers to a visitor's questions, the drain of the outbox, commands and
-//! the desired state, the heartbeat, the state of the line. The only place (with the updater) that
-//! knows HTTP and Tokio; one thread, one runtime, one task for each of these, so that none of them
-//! ever waits for another.
+//! the desired state, the heartbeat, fault tickets, the state of the line. The only place (with the
+//! updater) that knows HTTP and Tokio; one thread, one runtime, one task for each of these, so that
+//! none of them ever waits for another.
 //!
 //! Everything that comes back is bounded and checked before it becomes an [`Event`]. A fault of the
 //! line is never a fault of a transaction.
@@ -27,9 +27,11 @@ pub mod desired;
 pub mod drain;
 mod error;
 mod heartbeat;
+pub mod measure;
 pub mod messages;
 mod questions;
 mod sync;
+pub mod tickets;
 mod time;
 mod tls;
 
@@ -49,6 +51,21 @@ const HEARTBEAT_S: u32 = 60;
 const SPREAD_PROBES: u32 = 2;
 /// … and over no more than this.
 const SPREAD_MAX: Duration = Duration::from_secs(30);
+
+/// What time it is at the platform, as far as this terminal can know without a line: its own clock
+/// where that can be believed, else the last time that is known.
+pub(crate) fn believed_time(cache: &Cache, now: clock::Moment) -> jiff::Timestamp {
+    let stored = cache.setting(time::FLOOR).unwrap_or_else(|error| {
+        tracing::warn!(code = error.code(), %error, "the last time is not known");
+        None
+    });
+    time::PlatformClock::new(stored.as_deref()).for_certificates(now)
+}
+
+/// No program of this version ran before.
+pub(crate) fn built_at() -> jiff::Timestamp {
+    jiff::Timestamp::from_second(time::BUILT_AT_S).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+}
 
 /// What the loop asks of the platform thread.
 enum Request {
@@ -81,6 +98,8 @@ struct Shared {
     reports: Notify,
     /// The heartbeat is wanted now.
     beat: Notify,
+    /// A ticket may have something that the platform does not know.
+    tickets: Notify,
     policy: watch::Sender<Policy>,
     heartbeat: watch::Sender<Duration>,
     line: watch::Sender<bool>,
@@ -146,6 +165,7 @@ impl Platform {
             is_hurried: AtomicBool::new(false),
             reports: Notify::new(),
             beat: Notify::new(),
+            tickets: Notify::new(),
             policy: watch::Sender::new(policy.clone()),
             heartbeat: watch::Sender::new(Duration::from_secs(u64::from(HEARTBEAT_S))),
             line: watch::Sender::new(false),
@@ -179,6 +199,12 @@ impl Platform {
     pub fn hurry(&self) {
         self.shared.is_hurried.store(true, Ordering::Release);
         self.shared.stir.notify_one();
+        self.shared.tickets.notify_one();
+    }
+
+    /// A fault ticket was opened or changed: tell it now rather than with the next heartbeat.
+    pub fn report_tickets(&self) {
+        self.shared.tickets.notify_one();
     }
 
     /// What became of an order that came as `Event::Ordered`.
@@ -207,6 +233,7 @@ struct Tasks {
     outbox: Cache,
     commands: commands::Listener,
     heartbeat: heartbeat::Heartbeat,
+    tickets: tickets::Reporter,
 }
 
 impl Tasks {
@@ -231,6 +258,7 @@ impl Tasks {
                 config.command_keys.clone(),
                 policy,
             ),
+            tickets: tickets::Reporter::new(Arc::clone(shared), another()?),
             outbox: cache,
         })
     }
@@ -240,6 +268,7 @@ impl Tasks {
         tokio::spawn(sync::drain(Arc::clone(&self.shared), self.outbox, seed()));
         tokio::spawn(self.commands.listen());
         tokio::spawn(self.heartbeat.beat());
+        tokio::spawn(self.tickets.report());
         while let Some(request) = requests.recv().await {
             match request {
                 Request::Ask(ticket, question) => {

@@ -220,6 +220,11 @@ impl Client {
         self.clock.offset_s(now)
     }
 
+    /// The same, where the platform has said what time it is.
+    pub(super) fn clock_ahead_s(&self, now: Moment) -> Option<i64> {
+        self.clock.has_seen().then(|| self.clock.offset_s(now))
+    }
+
     /// What is to be stored of the platform's time, now and then.
     pub(super) fn time_to_store(&self) -> Option<String> {
         self.clock.to_store()

@@ -1,13 +1,16 @@
-//! The hands of the drain: takes its steps one after the other, does them over the line, gives the
-//! outcomes back and passes the news on. Decides nothing.
+//! The hands of the drain: takes its steps, does them over the line, several at a time where the
+//! drain says that there is room, gives the outcomes back as they come and passes the news on.
+//! Decides nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use offline_cache::{Cache, CacheError};
+use tokio::task::JoinSet;
 
 use super::Shared;
+use super::client::Client;
 use super::drain::{Drain, News, Outcome, Step};
 use super::time;
 use crate::clock;
@@ -26,6 +29,7 @@ pub(super) async fn drain(shared: Arc<Shared>, cache: Cache, seed: u64) {
         cache,
         told: None,
         told_at: None,
+        on_the_way: JoinSet::new(),
         shared,
     };
     let mut policy = hands.shared.policy.subscribe();
@@ -57,10 +61,14 @@ struct Hands {
     cache: Cache,
     told: Option<u32>,
     told_at: Option<Duration>,
+    /// Requests whose answers are awaited; the drain says how many there may be, and each has a
+    /// deadline of its own.
+    on_the_way: JoinSet<Outcome>,
 }
 
 impl Hands {
-    /// Does one step; gives the pause when there is nothing to do.
+    /// Does what there is to do and waits for the first answer; gives the pause when there is
+    /// nothing to do.
     async fn turn(&mut self) -> Result<Option<Duration>, CacheError> {
         let now = clock::now();
         if self.shared.is_hurried.swap(false, Ordering::AcqRel) {
@@ -70,31 +78,49 @@ impl Hands {
             self.drain.wake(now);
             self.tell_depth(true);
         }
-        let client = &self.shared.client;
-        let outcome = match self.drain.step(&mut self.cache, now)? {
-            Step::Wait(pause) => return Ok(Some(pause)),
-            Step::Probe => Outcome::Reachable(client.is_reachable().await),
-            Step::Place(attachment) => {
-                Outcome::Placed(attachment.id, client.place(&attachment).await)
+        if self.on_the_way.is_empty() {
+            match self.drain.step(&mut self.cache, now)? {
+                Step::Wait(pause) => return Ok(Some(pause)),
+                Step::Scrub => {
+                    let outcome = Outcome::Scrubbed(self.scrub());
+                    return self.came(outcome).map(|()| None);
+                }
+                step @ (Step::Probe | Step::Place(_) | Step::Chunk { .. } | Step::Submit(_)) => {
+                    self.send(step);
+                }
             }
-            Step::Chunk {
-                attachment,
-                url,
-                offset,
-                bytes,
-            } => Outcome::ChunkDone(attachment, client.chunk(&url, offset, bytes).await),
-            Step::Submit(batch) => {
-                let ids = batch.iter().map(|each| each.id).collect();
-                Outcome::Batch(ids, client.batch(&batch).await)
-            }
-            Step::Scrub => Outcome::Scrubbed(self.scrub()),
+        }
+        while let Some(step) = self.drain.beside(&mut self.cache, clock::now())? {
+            self.send(step);
+        }
+        let answered = tokio::select! {
+            answered = self.on_the_way.join_next() => answered,
+            // Something was enqueued: there may be room for it beside.
+            () = self.shared.stir.notified() => return Ok(None),
         };
+        match answered {
+            Some(Ok(outcome)) => self.came(outcome)?,
+            // A request that broke off is made up for when nothing is on its way.
+            Some(Err(error)) => tracing::error!(%error, "a request broke off"),
+            None => {}
+        }
+        Ok(None)
+    }
+
+    /// Sets a step out on its way.
+    fn send(&mut self, step: Step) {
+        let client = self.shared.client.clone();
+        self.on_the_way.spawn(perform(client, step));
+    }
+
+    /// Gives an outcome to the drain and passes on what it says.
+    fn came(&mut self, outcome: Outcome) -> Result<(), CacheError> {
         for news in self.drain.outcome(&mut self.cache, outcome, clock::now())? {
             self.tell(news);
         }
         self.keep_time()?;
         self.tell_depth(false);
-        Ok(None)
+        Ok(())
     }
 
     fn scrub(&mut self) -> bool {
@@ -170,6 +196,26 @@ impl Hands {
             }
             Err(error) => complain(&error),
         }
+    }
+}
+
+/// Does a step over the line.
+async fn perform(client: Client, step: Step) -> Outcome {
+    match step {
+        Step::Probe => Outcome::Reachable(client.is_reachable().await),
+        Step::Place(attachment) => Outcome::Placed(attachment.id, client.place(&attachment).await),
+        Step::Chunk {
+            attachment,
+            url,
+            offset,
+            bytes,
+        } => Outcome::ChunkDone(attachment, client.chunk(&url, offset, bytes).await),
+        Step::Submit(batch) => {
+            let ids = batch.iter().map(|each| each.id).collect();
+            Outcome::Batch(ids, client.batch(&batch).await)
+        }
+        // These two need no line; nobody sends them here.
+        Step::Scrub | Step::Wait(_) => Outcome::Scrubbed(false),
     }
 }
 

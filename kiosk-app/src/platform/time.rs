@@ -12,7 +12,7 @@ use crate::clock::Moment;
 /// Setting under which the last time of the platform is kept, in milliseconds.
 pub(super) const FLOOR: &str = "time-floor";
 /// No program of this version ran before: 2026-11-01T00:00:00Z, raised with each release.
-const BUILT_AT_S: i64 = 1_793_491_200;
+pub(super) const BUILT_AT_S: i64 = 1_793_491_200;
 /// The system clock is believed so far past the floor: a terminal is not offline for longer than
 /// half a year without a visit of a technician, who sets it.
 const BELIEVED: Duration = Duration::from_hours(180 * 24);
@@ -84,6 +84,11 @@ impl PlatformClock {
             return 0;
         }
         self.now(now).duration_since(now.at).as_secs()
+    }
+
+    /// True once the platform has said what time it is.
+    pub(super) fn has_seen(&self) -> bool {
+        self.state().seen.is_some()
     }
 
     /// The time by which certificates are checked: the platform's proved word carried on by the

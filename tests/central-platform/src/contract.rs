@@ -20,7 +20,7 @@ use crate::platform::World;
 use crate::problem::{Problem, parse};
 use crate::store::{NewUpload, Road, Upload};
 use crate::switches::Fault;
-use crate::{Accepted, Config, Content, PlatformError, carried, show, uploads};
+use crate::{Accepted, Config, Content, PlatformError, carried, show, tickets, uploads};
 
 /// Results that the fault `too-many-results` adds.
 const SURPLUS_RESULTS: usize = 1000;
@@ -114,6 +114,18 @@ impl Contract {
     /// the one who brings it is the caller's.
     pub fn handle_bundle(&self, part: &[u8], now: Timestamp) -> (u16, Vec<u8>) {
         match carried::take(&self.world, part, now) {
+            Ok(answer) => (StatusCode::OK.as_u16(), to_json(&answer)),
+            Err(problem) => (problem.status(), problem.to_json()),
+        }
+    }
+
+    /// `POST /v1/tickets` of a terminal: the answer's status and JSON.
+    pub fn handle_tickets(&self, terminal: &str, body: &[u8], now: Timestamp) -> (u16, Vec<u8>) {
+        if let Fault::Status { status } = self.world.next_fault() {
+            let problem = Problem::fault(status);
+            return (problem.status(), problem.to_json());
+        }
+        match tickets::take(&self.world, terminal, body, now) {
             Ok(answer) => (StatusCode::OK.as_u16(), to_json(&answer)),
             Err(problem) => (problem.status(), problem.to_json()),
         }

@@ -28,6 +28,7 @@ mod show;
 mod signature;
 mod store;
 mod switches;
+mod tickets;
 pub mod tls;
 mod uploads;
 

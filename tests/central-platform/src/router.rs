@@ -32,8 +32,9 @@ use crate::platform::World;
 use crate::problem::{Problem, parse};
 use crate::signature::{Speaker, identify};
 use crate::switches::Fault;
+use crate::tickets::TICKETS_BYTES_MAX;
 use crate::uploads::{PIECE_BYTES_MAX, TUS_VERSION, UploadAnswer};
-use crate::{admin, carried, clock, credential, fleet, inflate, services, uploads};
+use crate::{admin, carried, clock, credential, fleet, inflate, services, tickets, uploads};
 
 /// Longest time for one request; a certificate takes some tens of milliseconds, a cold start of
 /// the typesetter a second, a part of a bundle some seconds, and commands may be waited for.
@@ -66,11 +67,13 @@ pub(crate) fn router(world: &Arc<World>) -> Router {
         .merge(visit())
         .merge(queue())
         .merge(fleet::router().layer(DefaultBodyLimit::max(REPORT_BYTES_MAX)))
+        .merge(tickets::router().layer(DefaultBodyLimit::max(TICKETS_BYTES_MAX)))
         .merge(services::router())
         .fallback(|| async { Problem::not_found("request.path", "no such resource") })
         .layer(middleware::from_fn_with_state(Arc::clone(world), identify))
         .layer(middleware::from_fn_with_state(Arc::clone(world), misbehave));
     admin::router()
+        .merge(tickets::admin_router())
         .merge(contract)
         .layer(DefaultBodyLimit::max(SMALL_BODY_MAX))
         .layer(middleware::from_fn(deadline))

@@ -56,6 +56,7 @@ fn tables(store: &mut Store) -> Result<Vec<Table>, StoreError> {
         accepted(store)?,
         terminals(store)?,
         commands(store)?,
+        tickets(store)?,
         catalogue(store)?,
         (
             "Upstreams".to_owned(),
@@ -177,6 +178,41 @@ fn commands(store: &mut Store) -> Result<Table, StoreError> {
                     each.state,
                     each.code,
                     each.times_reported.to_string(),
+                ]
+            })
+            .collect(),
+    ))
+}
+
+/// Nothing that people wrote: the notes stay with those who look after the terminal.
+fn tickets(store: &mut Store) -> Result<Table, StoreError> {
+    let rows = store.tickets("", false)?;
+    Ok((
+        "Tickets".to_owned(),
+        &[
+            "number",
+            "terminal",
+            "device",
+            "code",
+            "state",
+            "level",
+            "repair by",
+            "revision",
+            "times received",
+        ],
+        rows.into_iter()
+            .map(|each| {
+                let ticket = each.ticket;
+                vec![
+                    ticket.number,
+                    each.terminal,
+                    ticket.device,
+                    ticket.code,
+                    ticket.state.word().to_owned(),
+                    ticket.level.word().to_owned(),
+                    ticket.repair_by.to_string(),
+                    ticket.revision.to_string(),
+                    each.times_received.to_string(),
                 ]
             })
             .collect(),

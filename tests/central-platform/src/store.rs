@@ -9,6 +9,7 @@ mod keys;
 mod order;
 mod remote;
 mod schema;
+mod ticket;
 mod upload;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 pub(crate) use accept::Road;
 pub(crate) use order::{Made, PaymentAct, ShipmentStep};
 pub(crate) use remote::{NewCommand, Proof};
+pub(crate) use ticket::Kept;
 pub(crate) use upload::{Appended, NewUpload, Upload};
 
 use crate::Config;

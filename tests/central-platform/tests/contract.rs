@@ -692,6 +692,169 @@ fn services_answer_by_id_and_once(on: On) {
     assert_eq!(terminal.get(&path).json()["state"], "ended");
 }
 
+fn ticket(revision: u32, state: &str) -> Value {
+    json!({
+        "id": ID, "number": "T1-0001", "device": "slip-printer", "class": "printer",
+        "code": "printer.media-jam", "action": "clear-nearest", "state": state,
+        "level": "village", "opened_at": "2026-11-22T01:00:00Z",
+        "respond_by": "2026-11-22T05:00:00Z", "repair_by": "2026-11-23T01:00:00Z",
+        "acknowledged_at": null, "mended_at": null, "closed_at": null, "by": "tech-3",
+        "note": "纸屑", "parts": [{"what": "cutter", "old_serial": "A1", "new_serial": ""}],
+        "before": {"id": FILE_ID, "test": "print", "device": "slip-printer",
+            "verdict": "failed", "figures": {"darkness": "0.2"}, "problem": "printer.media-jam",
+            "by": "tech-3", "at": "2026-11-22T01:00:00Z", "took_ms": 900},
+        "after": null, "times_seen": 3, "times_reopened": 0, "revision": revision,
+    })
+}
+
+impl Terminal {
+    fn tell(&self, of: &str, tickets: &[Value]) -> Vec<String> {
+        let body = json!({ "tickets": tickets }).to_string();
+        let headers = format!("Kiosk-Terminal: {of}\r\n");
+        let reply = self
+            .send("POST", "/v1/tickets", &headers, body.as_bytes())
+            .unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.json());
+        let results = reply.json()["results"].as_array().unwrap().clone();
+        assert_eq!(results.len(), tickets.len());
+        results
+            .iter()
+            .map(|result| result["state"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    fn tickets(&self, query: &str) -> Vec<Value> {
+        let reply = self.get(&format!("/admin/tickets{query}")).json();
+        reply["tickets"].as_array().unwrap().clone()
+    }
+}
+
+fn the_newest_revision_of_a_ticket_is_kept_in_whatever_order_they_come(on: On) {
+    let terminal = terminal(on);
+    let revisions = [
+        (2, "acknowledged", "stored"),
+        (2, "acknowledged", "known"),
+        (1, "open", "known"),
+        (4, "mended", "stored"),
+        (3, "acknowledged", "known"),
+    ];
+    for (revision, state, expected) in revisions {
+        assert_eq!(terminal.tell("T1", &[ticket(revision, state)]), [expected]);
+    }
+    let mut other = ticket(9, "open");
+    other["id"] = json!(FILE_ID);
+    assert_eq!(
+        terminal.tell("T2", &[ticket(9, "closed"), other.clone(), other]),
+        ["refused", "stored", "known"],
+        "a ticket belongs to its terminal"
+    );
+    let kept = terminal.tickets("?terminal=T1");
+    assert_eq!(kept.len(), 1);
+    assert_eq!(
+        (kept[0]["times_received"].as_u64(), &kept[0]["terminal"]),
+        (Some(5), &json!("T1"))
+    );
+    // All of it comes back, with the test inside.
+    assert_eq!(kept[0]["ticket"], ticket(4, "mended"));
+    let open = terminal.tickets("?open=1");
+    assert_eq!(open.len(), 1);
+    assert_eq!(open[0]["terminal"], "T2");
+    assert_eq!(terminal.tickets("").len(), 2);
+    assert!(terminal.tickets("?terminal=T1&open=1").is_empty());
+    assert_eq!(terminal.get("/admin/tickets?open=2").status, 422);
+    assert_eq!(terminal.get("/admin/tickets?x=1").status, 422);
+    let page = String::from_utf8(terminal.get("/admin").body).unwrap();
+    assert!(page.contains("T1-0001") && page.contains("mended"));
+    assert!(!page.contains("纸屑"), "notes are not for the page");
+}
+
+fn a_ticket_outside_its_limits_refuses_the_request_and_stores_nothing(on: On) {
+    let terminal = terminal(on);
+    let refused = |body: &Value, headers: &str| {
+        let body = body.to_string();
+        terminal
+            .send("POST", "/v1/tickets", headers, body.as_bytes())
+            .unwrap()
+            .status
+    };
+    let with = |name: &str, value: Value| {
+        let mut bad = ticket(1, "open");
+        bad[name] = value;
+        json!({"tickets": [ticket(1, "open"), bad]})
+    };
+    let by = "Kiosk-Terminal: T1\r\n";
+    for (body, status) in [
+        (with("state", json!("gone")), 400),
+        (with("after", json!({"id": ID})), 400),
+        (with("number", json!("")), 422),
+        (with("note", json!("长".repeat(2049))), 422),
+        (with("revision", json!(0)), 422),
+        (with("opened_at", json!("yesterday")), 400),
+        (json!({"tickets": vec![ticket(1, "open"); 51]}), 422),
+        (json!({"tickets": {}}), 400),
+    ] {
+        assert_eq!(refused(&body, by), status, "{body:.200}");
+    }
+    let large = json!({"tickets": [with("note", json!("x".repeat(300_000)))]});
+    assert_eq!(refused(&large, by), 413);
+    assert_eq!(refused(&json!({"tickets": [ticket(1, "open")]}), ""), 400);
+    assert!(terminal.tickets("").is_empty());
+}
+
+fn tickets_outlive_a_restart_and_answers_without_a_socket_are_the_same(on: On) {
+    let config = on.config();
+    let terminal = with(config.clone());
+    assert_eq!(terminal.tell("T1", &[ticket(1, "open")]), ["stored"]);
+    let Terminal {
+        platform,
+        directory,
+    } = terminal;
+    platform.stop();
+    let platform = Platform::start(directory.path(), local(), config).unwrap();
+    let terminal = Terminal {
+        platform,
+        directory,
+    };
+    assert_eq!(terminal.tell("T1", &[ticket(1, "open")]), ["known"]);
+    let now = "2026-11-22T01:00:00Z".parse().unwrap();
+    let body = json!({"tickets": [ticket(2, "closed")]}).to_string();
+    let contract = terminal.platform.contract();
+    let (status, answer) = contract.handle_tickets("T1", body.as_bytes(), now);
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(
+        (status, &answer["results"][0]["state"]),
+        (200, &json!("stored"))
+    );
+    assert_eq!(
+        terminal.tickets("")[0]["received_at"],
+        "2026-11-22T01:00:00Z"
+    );
+    contract.set_fault(Fault::Status { status: 503 });
+    assert_eq!(contract.handle_tickets("T1", body.as_bytes(), now).0, 503);
+}
+
+/// The step of a file is proved beside the steps themselves; this is the server's.
+#[test]
+fn a_server_of_version_2_takes_tickets_after_the_upgrade() {
+    let url = Cluster::shared().database();
+    let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+    let version_2 = include_str!("../sql/postgresql/002_whole_contract.sql");
+    client.batch_execute(version_2).unwrap();
+    client
+        .batch_execute("INSERT INTO catalogue_item VALUES ('of-version-2', 7, 0)")
+        .unwrap();
+    let config = Config {
+        database: Some(url),
+        ..Config::default()
+    };
+    for expected in ["stored", "known"] {
+        let terminal = with(config.clone());
+        assert_eq!(terminal.tell("T1", &[ticket(1, "open")]), [expected]);
+        let items = terminal.get("/v1/catalogue").json()["items"].clone();
+        assert_eq!(items.as_array().unwrap().len(), 1, "{items}");
+    }
+}
+
 /// Makes one test of each promise and engine.
 macro_rules! on_both_engines {
     ($($promise:ident)*) => {
@@ -727,4 +890,7 @@ on_both_engines! {
     an_endless_answer_goes_on_until_somebody_hangs_up
     the_same_contract_without_a_socket
     services_answer_by_id_and_once
+    the_newest_revision_of_a_ticket_is_kept_in_whatever_order_they_come
+    a_ticket_outside_its_limits_refuses_the_request_and_stores_nothing
+    tickets_outlive_a_restart_and_answers_without_a_socket_are_the_same
 }

@@ -9,11 +9,18 @@ use crate::database::{Database, DatabaseError, Value};
 const SQLITE_STEPS: &[&str] = &[
     include_str!("../../sql/001_initial.sql"),
     include_str!("../../sql/002_whole_contract.sql"),
+    include_str!("../../sql/003_tickets.sql"),
 ];
-/// `PostgreSQL` began with version 2.
-const POSTGRES_SCHEMA: &str = include_str!("../../sql/postgresql/002_whole_contract.sql");
+/// `PostgreSQL` began with version 2: the steps to each version.
+const POSTGRES_STEPS: &[(i64, &str)] = &[
+    (
+        2,
+        include_str!("../../sql/postgresql/002_whole_contract.sql"),
+    ),
+    (3, include_str!("../../sql/postgresql/003_tickets.sql")),
+];
 /// The version this program knows.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// Brings a database to this program's version; a new one gets the first catalogue too.
 pub(super) fn bring_up_to_date(database: &mut Database, config: &Config) -> Result<(), StoreError> {
@@ -72,17 +79,23 @@ fn server_steps(database: &mut Database, config: &Config) -> Result<(), StoreErr
          WHERE schemaname = current_schema() AND tablename = 'schema_version'",
         &[],
     )?;
-    if table.is_none() {
-        database.script(POSTGRES_SCHEMA)?;
-        return first_catalogue(database, config);
-    }
-    let row = database.query_one("SELECT version FROM schema_version", &[])?;
-    let found = row.map_or(Ok(0), |row| row.integer(0))?;
+    let found = if table.is_none() {
+        0
+    } else {
+        let row = database.query_one("SELECT version FROM schema_version", &[])?;
+        row.map_or(Ok(0), |row| row.integer(0))?
+    };
     if found > VERSION {
         return Err(StoreError::Newer {
             found,
             known: VERSION,
         });
+    }
+    for (_, sql) in POSTGRES_STEPS.iter().filter(|(to, _)| *to > found) {
+        database.script(sql)?;
+    }
+    if found == 0 {
+        first_catalogue(database, config)?;
     }
     Ok(())
 }

@@ -57,13 +57,21 @@ pub(crate) struct Dice {
     runner: TestRunner,
 }
 
+/// Seeds that follow one another begin far apart (SplitMix64); never 0, from which nothing follows.
+fn mixed(seed: u64) -> u64 {
+    let mut mixed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (mixed ^ (mixed >> 31)).max(1)
+}
+
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         Self {
-            state: seed ^ 0x9E37_79B9_7F4A_7C15,
+            state: mixed(seed),
             runner: TestRunner::new_with_rng(Config::default(), rng),
         }
     }

@@ -1,0 +1,117 @@
+//! The tickets of the terminals: of each the newest revision, whatever order they came in.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{ROWS_MAX, Store, StoreError};
+use crate::database::{Row, Value};
+use crate::tickets::Ticket;
+
+/// What became of a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It is the newest.
+    Stored,
+    /// It, or a newer one, was there.
+    Known,
+    /// The ticket is one of another terminal.
+    OfAnother,
+}
+
+/// A ticket as it is shown.
+#[derive(Serialize)]
+pub(crate) struct KeptTicket {
+    pub(crate) terminal: String,
+    pub(crate) received_at: String,
+    /// How often any revision of it arrived.
+    pub(crate) times_received: u64,
+    pub(crate) ticket: Ticket,
+}
+
+impl Store {
+    /// Keeps a revision of a ticket when it is the newest.
+    pub(crate) fn keep_ticket(
+        &mut self,
+        terminal: &str,
+        ticket: &Ticket,
+        now: Timestamp,
+    ) -> Result<Kept, StoreError> {
+        let (id, at) = (ticket.id.to_string(), now.to_string());
+        let document = serde_json::to_string(ticket)?;
+        let revision = i64::from(ticket.revision);
+        let is_open = Value::Integer(ticket.state.is_open().into());
+        self.database.transaction(|database| {
+            let known = database.query_one(
+                "SELECT terminal, revision FROM ticket WHERE id = ?1",
+                &[Value::Text(&id)],
+            )?;
+            let Some(known) = known else {
+                database.execute(
+                    "INSERT INTO ticket (id, terminal, revision, is_open, document, received_at,
+                        times_received)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)",
+                    &[
+                        Value::Text(&id),
+                        Value::Text(terminal),
+                        Value::Integer(revision),
+                        is_open,
+                        Value::Text(&document),
+                        Value::Text(&at),
+                    ],
+                )?;
+                return Ok(Kept::Stored);
+            };
+            if known.text(0)? != terminal {
+                return Ok(Kept::OfAnother);
+            }
+            database.execute(
+                "UPDATE ticket SET times_received = times_received + 1 WHERE id = ?1",
+                &[Value::Text(&id)],
+            )?;
+            if known.integer(1)? >= revision {
+                return Ok(Kept::Known);
+            }
+            database.execute(
+                "UPDATE ticket SET revision = ?2, is_open = ?3, document = ?4, received_at = ?5
+                 WHERE id = ?1",
+                &[
+                    Value::Text(&id),
+                    Value::Integer(revision),
+                    is_open,
+                    Value::Text(&document),
+                    Value::Text(&at),
+                ],
+            )?;
+            Ok(Kept::Stored)
+        })
+    }
+
+    /// Tickets, newest first: of one terminal or of all (an empty name), and of these all or those
+    /// whose fault is still there.
+    pub(crate) fn tickets(
+        &mut self,
+        terminal: &str,
+        is_open_only: bool,
+    ) -> Result<Vec<KeptTicket>, StoreError> {
+        let rows = self.database.query(
+            "SELECT terminal, received_at, times_received, document FROM ticket
+             WHERE (?1 = '' OR terminal = ?1) AND is_open >= ?2
+             ORDER BY position DESC LIMIT ?3",
+            &[
+                Value::Text(terminal),
+                Value::Integer(is_open_only.into()),
+                Value::Integer(ROWS_MAX),
+            ],
+        )?;
+        rows.iter().map(kept).collect()
+    }
+}
+
+fn kept(row: &Row) -> Result<KeptTicket, StoreError> {
+    Ok(KeptTicket {
+        terminal: row.text(0)?,
+        received_at: row.text(1)?,
+        times_received: row.count(2)?,
+        ticket: serde_json::from_str(&row.text(3)?)?,
+    })
+}
