@@ -11,6 +11,7 @@ use offline_cache::{Cache, CacheError, NewAudit, Opening};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::boot::Boot;
 use crate::clock::Moment;
 use crate::event::{Erasure, Note};
 use crate::keys::{KeyError, Keys};
@@ -69,6 +70,23 @@ impl AuditLog {
                 "lost_rows": salvaged.map(|salvage| salvage.lost_rows),
             });
             write(cache, &entry("store.quarantined", &detail), now);
+        }
+    }
+
+    /// How the terminal was started, where that is not as usual, and who had it tried again.
+    pub(crate) fn booted(cache: &mut Cache, boot: &Boot, now: Moment) {
+        if let Some(release) = boot.released() {
+            let audit = NewAudit {
+                actor: release.by.clone(),
+                ..entry("safe-mode.left", &json!({ "at": release.at }))
+            };
+            write(cache, &audit, now);
+        }
+        if let Some(reason) = boot.mode().reason() {
+            let detail = json!({
+                "code": reason.cause.code(), "words": reason.words, "count": reason.count,
+            });
+            write(cache, &entry("safe-mode.entered", &detail), now);
         }
     }
 

@@ -40,9 +40,69 @@ pub struct Config {
     /// Where the terminal's own key is.
     #[serde(default)]
     pub key: Key,
+    /// Who may come in as staff, and how.
+    #[serde(default)]
+    pub staff: Staff,
     /// The devices.
     #[serde(default, rename = "device")]
     pub devices: Vec<DeviceConfig>,
+    /// The file that this was read from.
+    #[serde(skip)]
+    pub source: Source,
+}
+
+/// The text of a configuration, and where it lies. Kept for its digest and for what has changed in it;
+/// `Debug` hides it, for an address may hold a password.
+#[derive(Clone, Default)]
+pub struct Source {
+    path: Option<PathBuf>,
+    text: String,
+}
+
+impl Source {
+    /// The file; `None` where the text came from elsewhere.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who may come in as staff, and how.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Staff {
+    /// Operators whose signature lets staff in, as `kiosk-admin` printed them. None: nobody comes in.
+    #[serde(deserialize_with = "from_texts")]
+    pub unlock_keys: Vec<PublicKey>,
+    /// Minutes without a touch after which the mode ends; 1 to 60.
+    pub idle_minutes: u32,
+    /// Input of an I/O board whose closing ends the mode, such as `cabinet-door`; empty for none.
+    pub door: String,
+    /// Directories that count as sticks beside what is mounted under `/media`, `/run/media`, `/mnt`.
+    pub sticks: Vec<PathBuf>,
+}
+
+impl Default for Staff {
+    fn default() -> Self {
+        Self {
+            unlock_keys: Vec::new(),
+            idle_minutes: 5,
+            door: String::new(),
+            sticks: Vec::new(),
+        }
+    }
 }
 
 /// Where the terminal stands.
@@ -304,7 +364,7 @@ pub struct Paths {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{} cannot be read", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -333,11 +393,13 @@ impl Config {
             path: path.to_path_buf(),
             source,
         })?;
-        Self::parse(&text).map_err(|(line, message)| ConfigError::Wrong {
+        let mut config = Self::parse(&text).map_err(|(line, message)| ConfigError::Wrong {
             path: path.to_path_buf(),
             line,
             message,
-        })
+        })?;
+        config.source.path = Some(path.to_path_buf());
+        Ok(config)
     }
 
     /// Checks the text of a configuration; errors are a line and a message.
@@ -345,7 +407,7 @@ impl Config {
     /// # Errors
     /// The line, from 1 (0 where the whole file is meant), and what to write.
     pub fn parse(text: &str) -> Result<Self, (usize, String)> {
-        let config: Self = toml::from_str(text).map_err(|error| {
+        let mut config: Self = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(0, |span| {
                 text[..span.start.min(text.len())].matches('\n').count() + 1
             });
@@ -358,6 +420,7 @@ impl Config {
                 .map_or(0, |index| index + 1);
             (line, format!("{key}: {message}"))
         })?;
+        text.clone_into(&mut config.source.text);
         Ok(config)
     }
 
@@ -408,6 +471,7 @@ impl Config {
         }
         self.check_platform()?;
         self.check_store()?;
+        self.check_staff()?;
         self.key.check()?;
         for (index, device) in self.devices.iter().enumerate() {
             if self.devices[..index]
@@ -446,6 +510,16 @@ impl Config {
                 "bytes_per_s",
                 format!("{BYTES_PER_S_MIN} or more; leave it out for no limit"),
             ));
+        }
+        Ok(())
+    }
+
+    fn check_staff(&self) -> Result<(), (&'static str, String)> {
+        if !(1..=60).contains(&self.staff.idle_minutes) {
+            return Err(("idle_minutes", "1 to 60 minutes".to_owned()));
+        }
+        if self.staff.sticks.iter().any(|path| !path.is_absolute()) {
+            return Err(("sticks", "a stick is an absolute path".to_owned()));
         }
         Ok(())
     }
@@ -566,6 +640,9 @@ items = "items"
         }
         for (more, line, word) in [
             ("[store]\nfree_mib_min = 1\n", 13, "MiB or more"),
+            ("[staff]\nidle_minutes = 0\n", 14, "1 to 60"),
+            ("[staff]\nsticks = [\"stick\"]\n", 14, "absolute"),
+            ("[staff]\nunlock_keys = [\"x\"]\n", 14, "no key"),
             ("[key]\nsource = \"credential\"\n", 13, "needs `name"),
             ("[key]\nsource = \"floppy\"\n", 13, "floppy"),
             ("[key]\nalgorithm = \"rsa\"\n", 13, "sm2-sm3"),

@@ -2,7 +2,7 @@
 //! abilities, last fault and its action, and counters. Asks nothing of a device that works: it reads
 //! what the supervisors know already. Knows no personal data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use kiosk_device::usb::sysfs::Sysfs;
 use kiosk_device::{
-    ConfigError, DeviceConfig, DeviceState, Diary, Fault, Observer, Snapshot, Tap, Waker, hotplug,
-    tap,
+    ConfigError, DeviceClass, DeviceConfig, DeviceState, Diary, Fault, Observer, Snapshot, Status,
+    Tap, Waker, hotplug, tap,
 };
 use serde::{Deserialize, Serialize};
 
@@ -246,13 +246,44 @@ impl Roster {
 
     /// A device by its name. A copy, so that no file is written while the list is locked: the visit
     /// counts in it.
-    fn get(&self, id: &str) -> Result<Fitted, String> {
+    pub(crate) fn get(&self, id: &str) -> Result<Fitted, String> {
         find(&self.lock(), id).cloned()
+    }
+
+    /// The outputs of a board through which devices get their power.
+    pub(crate) fn fed_by(&self, board: &str) -> BTreeSet<String> {
+        let fitted = self.lock();
+        let powers = fitted
+            .iter()
+            .filter_map(|device| device.config.power.as_ref());
+        let of_board = powers.filter(|power| power.board == board);
+        of_board.map(|power| power.output.clone()).collect()
+    }
+
+    /// Every device with its class and how it is.
+    pub(crate) fn statuses(&self) -> Vec<(String, DeviceClass, Status)> {
+        let fitted = self.lock().clone();
+        let status = |device: &Fitted| {
+            let config = &device.config;
+            let status = device.observer.snapshot().status;
+            (config.id.clone(), config.class, status)
+        };
+        fitted.iter().map(status).collect()
     }
 
     /// True when there is a device of that name.
     pub fn contains(&self, id: &str) -> bool {
         find(&self.lock(), id).is_ok()
+    }
+
+    /// What records the bytes of a device.
+    pub(crate) fn tap(&self, id: &str) -> Option<Tap> {
+        self.get(id).ok().map(|device| device.tap)
+    }
+
+    /// Lets a device look at its line now; false when there is none of that name.
+    pub(crate) fn wake(&self, id: &str) -> bool {
+        self.get(id).map(|device| device.waker.wake()).is_ok()
     }
 
     /// Counts what a device made.
@@ -374,7 +405,7 @@ fn named(counters: BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
 }
 
 /// The word under which a value of a status appears in JSON.
-fn word(value: &impl Serialize) -> String {
+pub(crate) fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
         Ok(_) | Err(_) => String::new(),

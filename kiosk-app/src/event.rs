@@ -3,7 +3,7 @@
 //! Requests carry a [`Ticket`]; the answer brings it back. A visit that has ended, or moved on,
 //! knows a late answer by its ticket and drops it: nothing of one citizen can reach the next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kiosk_device::{DeviceClass, Sensitive, Status};
@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::person::Person;
+use crate::selftest::{Finding, Probe};
+use crate::workbench::{Found, Work};
 
 /// Names one request; never reused while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,6 +109,20 @@ pub enum Event {
     },
     /// The store has room for new work, or has none.
     Room(bool),
+    /// What the workbench found.
+    Staff(Ticket, Box<Found>),
+    /// What a probe of a test found.
+    Probed(Ticket, Finding),
+    /// A guided test was run without the glass: a device that failed serves no visitors until it
+    /// passes.
+    Tested {
+        /// The test.
+        test: String,
+        /// The device; empty for the machine.
+        device: String,
+        /// It passed.
+        has_passed: bool,
+    },
 }
 
 /// What the platform can order of a terminal.
@@ -148,6 +164,10 @@ pub struct Standing {
     pub is_locked: bool,
     /// Items that an order has withdrawn.
     pub suspended: BTreeSet<String>,
+    /// Village staff have closed the day: nobody is served until they open it.
+    pub is_day_closed: bool,
+    /// Guided tests that failed last, by device: it serves no visitors until they pass.
+    pub failed_tests: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// How a device command ended without a result.
@@ -364,6 +384,12 @@ pub enum Effect {
     Restart(Uuid),
     /// Write the last lines of the log into a file, then report the order as performed.
     CollectLogs(Uuid),
+    /// Somebody, or the platform, wants everything to be tried again: out of safe mode, and start anew.
+    TryNormally(String),
+    /// Ask the workbench; answered by `Event::Staff`.
+    Staff(Ticket, Box<Work>),
+    /// Ask a device or the machine for a test; answered by `Event::Probed`, or by `Event::Print`.
+    Probe(Ticket, Probe),
 }
 
 /// What a visit adds to the audit log. Numbers become keyed digests before anything is written.

@@ -4,7 +4,8 @@
 //! turns the types of the device crates into [`Event`]s. Nothing here knows whether the other end of
 //! a port is hardware.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use kiosk_auxiliaries::{io_board, signature_pad, speaker, ups};
 use kiosk_camera as camera;
 use kiosk_device::{
-    CommandId, Completion, ConfigError, DeviceClass, DeviceConfig, DeviceEvent, DeviceHandle,
+    Busy, CommandId, Completion, ConfigError, DeviceClass, DeviceConfig, DeviceEvent, DeviceHandle,
     Driver, Rung, Sensitive, Status, Support, Tap, spawn_supported,
 };
 use kiosk_id_card as id_card;
@@ -21,10 +22,13 @@ use kiosk_qr_scanner as qr_scanner;
 use kiosk_smart_card as smart_card;
 use kiosk_ui::Picture;
 
-use crate::devices::{Fitted, Roster};
+use crate::devices::{self, Fitted, Roster};
 use crate::event::{Credential, Ending, Event, Frame, Lens, PrintNews, Ticket};
 use crate::person::{Person, Sex, Source};
 use crate::runtime::Input;
+use crate::selftest::machine::{Machine, Player, Typeset};
+use crate::selftest::step::Sheet;
+use crate::selftest::{Finding, Probe};
 
 /// A card is waited for as long as a visit may last; the visit cancels earlier.
 const CARD_LIMIT: Duration = Duration::from_mins(2);
@@ -36,6 +40,8 @@ const STREAM_LIMIT: Duration = Duration::from_mins(3);
 const SLIP_LIMIT: Duration = Duration::from_mins(2);
 /// A document may have to wait for somebody to clear a jam.
 const PAGES_LIMIT: Duration = Duration::from_mins(5);
+/// What a test asks of a UPS, a board or a mixer takes seconds.
+const TRY_LIMIT: Duration = Duration::from_secs(15);
 /// Time for a relay beyond the pause that it is asked for.
 const POWER_LIMIT: Duration = Duration::from_secs(10);
 /// Preview width, and pictures a second: enough to aim a document, cheap for a weak processor.
@@ -77,26 +83,24 @@ pub struct Hub {
     cameras: HashMap<Lens, DeviceHandle<camera::Command>>,
     smart_card: Option<DeviceHandle<smart_card::Command>>,
     boards: HashMap<String, Arc<DeviceHandle<io_board::Command>>>,
-    auxiliaries: Vec<Auxiliary>,
+    upses: HashMap<String, DeviceHandle<ups::Command>>,
+    pads: HashMap<String, DeviceHandle<signature_pad::Command>>,
+    speakers: HashMap<String, (DeviceHandle<speaker::Command>, Player)>,
     roster: Roster,
     running: HashMap<CommandId, Running>,
+    /// Plays tones; without it loudspeakers cannot be tested.
+    machine: Option<Machine>,
+    /// Test prints that are being typeset.
+    typesetting: HashSet<Ticket>,
+    /// The stroke that is being drawn on a pad.
+    stroke: Stroke,
 }
 
-/// Devices that are kept for their status; their commands belong to the technician.
-#[derive(Debug)]
-enum Auxiliary {
-    Ups(
-        #[expect(dead_code, reason = "held: dropping it stops the device")]
-        DeviceHandle<ups::Command>,
-    ),
-    SignaturePad(
-        #[expect(dead_code, reason = "held: dropping it stops the device")]
-        DeviceHandle<signature_pad::Command>,
-    ),
-    Speaker(
-        #[expect(dead_code, reason = "held: dropping it stops the device")]
-        DeviceHandle<speaker::Command>,
-    ),
+/// What is known of one stroke: how many points, never where.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stroke {
+    points: u32,
+    is_outside: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +119,14 @@ enum Kind {
     Stream(Lens),
     Slip,
     Pages,
+    /// A card that is read for a test: what it says stays here.
+    TestCard,
+    TestSlip,
+    TestPages,
+    /// A command of a test that has no news but its end.
+    Try,
+    Tone,
+    Sign,
 }
 
 impl Hub {
@@ -183,28 +195,28 @@ impl Hub {
         Ok(())
     }
 
-    /// Devices that no visit asks anything of yet: they are kept well, watched and reported.
+    /// Devices that only tests ask something of: they are kept well, watched and reported.
     fn start_auxiliary(
         &mut self,
         config: &DeviceConfig,
         inbox: &SyncSender<Input>,
     ) -> Result<(), ConfigError> {
-        let device = match config.class {
+        let id = config.id.clone();
+        match config.class {
             DeviceClass::Ups => {
-                Auxiliary::Ups(self.fit(config, ups::Ups::new, inbox, DeviceReport::Ups)?)
+                let ups = self.fit(config, ups::Ups::new, inbox, DeviceReport::Ups)?;
+                self.upses.insert(id, ups);
             }
-            DeviceClass::SignaturePad => Auxiliary::SignaturePad(self.fit(
-                config,
-                signature_pad::SignaturePad::new,
-                inbox,
-                DeviceReport::SignaturePad,
-            )?),
-            DeviceClass::Speaker => Auxiliary::Speaker(self.fit(
-                config,
-                speaker::Speaker::new,
-                inbox,
-                DeviceReport::Speaker,
-            )?),
+            DeviceClass::SignaturePad => {
+                let new = signature_pad::SignaturePad::new;
+                let pad = self.fit(config, new, inbox, DeviceReport::SignaturePad)?;
+                self.pads.insert(id, pad);
+            }
+            DeviceClass::Speaker => {
+                let new = speaker::Speaker::new;
+                let speaker = self.fit(config, new, inbox, DeviceReport::Speaker)?;
+                self.speakers.insert(id, (speaker, player(config)));
+            }
             DeviceClass::IdCard
             | DeviceClass::QrScanner
             | DeviceClass::SlipPrinter
@@ -214,8 +226,7 @@ impl Hub {
             | DeviceClass::IoBoard => {
                 unreachable!("these classes have places of their own")
             }
-        };
-        self.auxiliaries.push(device);
+        }
         Ok(())
     }
 
@@ -384,9 +395,19 @@ impl Hub {
         credential: &Credential,
         pages: u32,
     ) -> Result<(), &'static str> {
+        self.print_report(ticket, Arc::clone(&credential.pdf), pages)
+    }
+
+    /// Prints pages of any document.
+    pub(crate) fn print_report(
+        &mut self,
+        ticket: Ticket,
+        pdf: Arc<Sensitive<Vec<u8>>>,
+        pages: u32,
+    ) -> Result<(), &'static str> {
         let printer = self.page.as_ref().ok_or("printer.no-device")?;
         let document = ipp::PageDocument {
-            pdf: Arc::clone(&credential.pdf),
+            pdf,
             pages,
             first_page: 1,
         };
@@ -404,8 +425,204 @@ impl Hub {
         Ok(())
     }
 
+    /// Tones of tests are played by this thread.
+    pub(crate) fn play_by(&mut self, machine: Machine) {
+        self.machine = Some(machine);
+    }
+
+    /// Asks a device for a test. What it does is told by `Event::Probed`, the two prints by
+    /// `Event::Print`; how a device is, is answered at once.
+    ///
+    /// # Errors
+    /// Problem code when it cannot even be tried.
+    pub(crate) fn probe(
+        &mut self,
+        ticket: Ticket,
+        probe: &Probe,
+    ) -> Result<Option<Finding>, &'static str> {
+        const GONE: &str = "device.not-there";
+        let (asked, kind) = match probe {
+            Probe::Status { device } => return self.finding(device).map(Some),
+            Probe::TestSlip { code } => return self.typeset(ticket, Sheet::Slip, code),
+            Probe::TestPage { code } => return self.typeset(ticket, Sheet::Page, code),
+            Probe::Machine(part) => {
+                let machine = self.machine.as_ref().ok_or("test.machine-silent")?;
+                return machine.look(ticket, *part).map(|()| None);
+            }
+            Probe::Card { device } => (self.ask_card(device), Kind::TestCard),
+            Probe::Output {
+                device,
+                output,
+                is_on,
+            } => {
+                let board = self.boards.get(device).ok_or(GONE)?;
+                let pattern = if *is_on {
+                    io_board::Pattern::On
+                } else {
+                    io_board::Pattern::Off
+                };
+                let output = output.clone();
+                let command = io_board::Command::Set { output, pattern };
+                (board.command(command, TRY_LIMIT), Kind::Try)
+            }
+            Probe::Battery { device } => {
+                let ups = self.upses.get(device).ok_or(GONE)?;
+                (ups.command(ups::Command::Test, TRY_LIMIT), Kind::Try)
+            }
+            Probe::Volume { device, percent } => (self.set_volume(device, *percent)?, Kind::Try),
+            Probe::Tone { device, volume } => (self.set_volume(device, *volume)?, Kind::Tone),
+            Probe::Sign { device } => {
+                let pad = self.pads.get(device).ok_or(GONE)?;
+                self.stroke = Stroke::default();
+                let command = signature_pad::Command::Sign;
+                (pad.command(command, CARD_LIMIT), Kind::Sign)
+            }
+        };
+        let id = asked.map_err(|busy| busy.code())?;
+        let pages = 0;
+        self.running.insert(
+            id,
+            Running {
+                ticket,
+                kind,
+                pages,
+            },
+        );
+        Ok(None)
+    }
+
+    fn ask_card(&self, device: &str) -> Result<CommandId, Busy> {
+        let is_it = |id: &str| id == device;
+        if let Some(reader) = self.id_card.as_ref().filter(|reader| is_it(reader.id())) {
+            return reader.command(id_card::Command::Read, CARD_LIMIT);
+        }
+        let reader = self.smart_card.as_ref().filter(|reader| is_it(reader.id()));
+        let reader = reader.ok_or(Busy::Stopped)?;
+        reader.command(smart_card::Command::Read, CARD_LIMIT)
+    }
+
+    fn set_volume(
+        &self,
+        device: &str,
+        percent: u8,
+    ) -> Result<Result<CommandId, Busy>, &'static str> {
+        let (speaker, _) = self.speakers.get(device).ok_or("device.not-there")?;
+        Ok(speaker.command(speaker::Command::SetVolume { percent }, TRY_LIMIT))
+    }
+
+    /// Test prints are typeset beside the visits' documents and are in no ledger.
+    fn typeset(
+        &mut self,
+        ticket: Ticket,
+        sheet: Sheet,
+        code: &str,
+    ) -> Result<Option<Finding>, &'static str> {
+        let is_there = match sheet {
+            Sheet::Slip => self.slip.is_some(),
+            Sheet::Page => self.page.is_some(),
+        };
+        if !is_there {
+            return Err("printer.no-device");
+        }
+        let machine = self.machine.as_ref().ok_or("test.machine-silent")?;
+        machine.typeset(ticket, sheet, code)?;
+        self.typesetting.insert(ticket);
+        Ok(None)
+    }
+
+    /// A test print is typeset: print it, unless its test is over. `Err` with a problem code when it
+    /// cannot even be tried.
+    pub(crate) fn print_test(
+        &mut self,
+        ticket: Ticket,
+        typeset: Result<Typeset, &'static str>,
+    ) -> Result<(), &'static str> {
+        if !self.typesetting.remove(&ticket) {
+            return Ok(());
+        }
+        let (id, kind) = match typeset? {
+            Typeset::Slip(bits) => {
+                let raster = escpos::SlipRaster {
+                    width_dots: bits.width_dots,
+                    rows: bits.rows,
+                };
+                let printer = self.slip.as_ref().ok_or("printer.no-device")?;
+                let asked = printer.command(escpos::Command::Print(raster), SLIP_LIMIT);
+                (asked, Kind::TestSlip)
+            }
+            Typeset::Page(pdf) => {
+                let document = ipp::PageDocument {
+                    pdf: Arc::new(Sensitive::new(pdf)),
+                    pages: 1,
+                    first_page: 1,
+                };
+                let printer = self.page.as_ref().ok_or("printer.no-device")?;
+                let asked = printer.command(ipp::Command::Print(document), PAGES_LIMIT);
+                (asked, Kind::TestPages)
+            }
+        };
+        let id = id.map_err(|busy| busy.code())?;
+        let pages = 1;
+        self.running.insert(
+            id,
+            Running {
+                ticket,
+                kind,
+                pages,
+            },
+        );
+        Ok(())
+    }
+
+    /// How a device is, for a test: status, identity, and what the test must know of its place.
+    fn finding(&self, device: &str) -> Result<Finding, &'static str> {
+        let fitted = self.roster.get(device).map_err(|_| "device.not-there")?;
+        let snapshot = fitted.observer.snapshot();
+        let mut figures: BTreeMap<String, String> = snapshot.status.readings;
+        let mut add = |name: &str, value: String| {
+            if !value.is_empty() && value != "unknown" {
+                figures.insert(name.to_owned(), value);
+            }
+        };
+        let capabilities = snapshot.capabilities.unwrap_or_default();
+        add("model", capabilities.model);
+        add("serial", capabilities.serial);
+        add("firmware", capabilities.firmware);
+        add("paper", devices::word(&snapshot.status.paper));
+        add("toner", devices::word(&snapshot.status.toner));
+        if fitted.config.class == DeviceClass::Camera {
+            let is_document = self
+                .cameras
+                .get(&Lens::Document)
+                .is_some_and(|camera| camera.id() == device);
+            let role = if is_document { "document" } else { "face" };
+            add("role", role.to_owned());
+        }
+        if fitted.config.class == DeviceClass::IoBoard {
+            add("outputs", self.lights(&fitted).join(","));
+        }
+        Ok(Finding {
+            figures,
+            ..Finding::default()
+        })
+    }
+
+    /// The outputs of a board that feed no device: those may be switched for a test.
+    fn lights(&self, board: &Fitted) -> Vec<String> {
+        let feeds: BTreeSet<String> = self.roster.fed_by(&board.config.id);
+        let outputs = board.config.options.get("outputs");
+        let names = outputs.and_then(toml::Value::as_table);
+        names
+            .into_iter()
+            .flat_map(toml::Table::keys)
+            .filter(|name| !feeds.contains(*name))
+            .cloned()
+            .collect()
+    }
+
     /// Ends the command of a ticket, if it still runs.
     pub(crate) fn cancel(&mut self, ticket: Ticket) {
+        self.typesetting.remove(&ticket);
         for (id, running) in &self.running {
             if running.ticket == ticket {
                 match running.kind {
@@ -415,8 +632,20 @@ impl Hub {
                     }
                     Kind::Code => self.scanner.iter().for_each(|device| device.cancel(*id)),
                     Kind::Stream(_) => self.cameras.values().for_each(|device| device.cancel(*id)),
-                    Kind::Slip => self.slip.iter().for_each(|device| device.cancel(*id)),
-                    Kind::Pages => self.page.iter().for_each(|device| device.cancel(*id)),
+                    Kind::Slip | Kind::TestSlip => {
+                        self.slip.iter().for_each(|device| device.cancel(*id));
+                    }
+                    Kind::Pages | Kind::TestPages => {
+                        self.page.iter().for_each(|device| device.cancel(*id));
+                    }
+                    // An id belongs to one device; the other reader does not know it.
+                    Kind::TestCard => {
+                        self.id_card.iter().for_each(|device| device.cancel(*id));
+                        self.smart_card.iter().for_each(|device| device.cancel(*id));
+                    }
+                    Kind::Sign => self.pads.values().for_each(|device| device.cancel(*id)),
+                    // Done before anybody could cancel it.
+                    Kind::Try | Kind::Tone => {}
                 }
             }
         }
@@ -426,35 +655,17 @@ impl Hub {
     pub(crate) fn translate(&mut self, device: String, report: DeviceReport) -> Option<Event> {
         match report {
             DeviceReport::IdCard(event) => {
-                let event = self.turn(DeviceClass::IdCard, device, event, |ticket, event| {
-                    Some(match event {
-                        id_card::Event::CardFound => Event::CardFound(ticket),
-                        id_card::Event::Card(record) => {
-                            Event::Card(ticket, Box::new(person(&record)))
-                        }
-                        id_card::Event::ReadAgain(fault) => Event::CardAgain(ticket, fault.code),
-                        id_card::Event::CardRemoved => return None,
-                    })
-                });
+                let event = self.turn(DeviceClass::IdCard, device, event, card_news);
                 self.first_card(event)
             }
             DeviceReport::SmartCard(event) => {
-                let event = self.turn(DeviceClass::SmartCard, device, event, |ticket, event| {
-                    Some(match event {
-                        smart_card::Event::CardFound => Event::CardFound(ticket),
-                        smart_card::Event::Card(card) => {
-                            Event::Card(ticket, Box::new(insured(&card)))
-                        }
-                        smart_card::Event::ReadAgain(fault) => Event::CardAgain(ticket, fault.code),
-                        smart_card::Event::CardRemoved => return None,
-                    })
-                });
+                let event = self.turn(DeviceClass::SmartCard, device, event, chip_news);
                 self.first_card(event)
             }
             DeviceReport::Scanner(event) => {
-                self.turn(DeviceClass::QrScanner, device, event, |ticket, event| {
+                self.turn(DeviceClass::QrScanner, device, event, |running, event| {
                     let qr_scanner::Event::Code(code) = event;
-                    Some(Event::Code(ticket, code.text))
+                    Some(Event::Code(running.ticket, code.text))
                 })
             }
             DeviceReport::Slip(event) => {
@@ -464,15 +675,23 @@ impl Hub {
                 self.turn(DeviceClass::PagePrinter, device, event, page_news)
             }
             DeviceReport::Camera(event) => {
-                self.turn(DeviceClass::Camera, device, event, |ticket, event| {
+                self.turn(DeviceClass::Camera, device, event, |running, event| {
                     let camera::Event::Frame(frame) = event;
-                    Some(Event::Frame(ticket, shown(frame)))
+                    Some(Event::Frame(running.ticket, shown(frame)))
                 })
             }
             DeviceReport::Ups(event) => self.turn(DeviceClass::Ups, device, event, nothing),
             DeviceReport::IoBoard(event) => self.turn(DeviceClass::IoBoard, device, event, nothing),
             DeviceReport::SignaturePad(event) => {
-                self.turn(DeviceClass::SignaturePad, device, event, nothing)
+                let mut stroke = self.stroke;
+                let event = self.turn(
+                    DeviceClass::SignaturePad,
+                    device,
+                    event,
+                    |running, event| drawn(running.ticket, &event, &mut stroke),
+                );
+                self.stroke = stroke;
+                event
             }
             DeviceReport::Speaker(event) => self.turn(DeviceClass::Speaker, device, event, nothing),
         }
@@ -494,6 +713,13 @@ impl Hub {
             Some(Event::Print(_, PrintNews::Presented)) if running.kind == Kind::Pages => {
                 ("pages", u64::from(running.pages))
             }
+            // Paper of tests is used up as well, and is nobody's slip.
+            Some(Event::Print(_, PrintNews::Presented)) if running.kind == Kind::TestPages => {
+                ("test-pages", 1)
+            }
+            Some(Event::Print(_, PrintNews::Presented)) if running.kind == Kind::TestSlip => {
+                ("test-slips", 1)
+            }
             Some(Event::Print(_, PrintNews::Presented)) => ("slips", 1),
             Some(_) | None => return,
         };
@@ -505,7 +731,7 @@ impl Hub {
         class: DeviceClass,
         device: String,
         event: DeviceEvent<E>,
-        of_command: impl FnOnce(Ticket, E) -> Option<Event>,
+        of_command: impl FnOnce(Running, E) -> Option<Event>,
     ) -> Option<Event> {
         match event {
             DeviceEvent::Opened { capabilities } => {
@@ -527,7 +753,7 @@ impl Hub {
             }
             DeviceEvent::Command { id, event } => {
                 let running = *self.running.get(&id)?;
-                let event = of_command(running.ticket, event);
+                let event = of_command(running, event);
                 self.count(&device, running, event.as_ref());
                 event
             }
@@ -541,10 +767,71 @@ impl Hub {
                         "command failed"
                     );
                 }
+                if running.kind == Kind::Tone && completion == Completion::Success {
+                    return self.play(running.ticket, &device);
+                }
                 ended(running, completion)
             }
         }
     }
+
+    /// The volume is set: now the tone. It is answered when it has been played.
+    fn play(&self, ticket: Ticket, device: &str) -> Option<Event> {
+        let player = self.speakers.get(device).map(|(_, player)| player.clone());
+        let machine = self.machine.as_ref();
+        let asked = match player.zip(machine) {
+            Some((player, machine)) => machine.play(ticket, player),
+            None => Err("test.machine-silent"),
+        };
+        asked.err().map(|code| tried(ticket, Some(code), false))
+    }
+}
+
+/// What stands beside the mixer program and plays sound: `aplay`, from the same directory.
+fn player(config: &DeviceConfig) -> Player {
+    let mixer = config.options.get("program").and_then(toml::Value::as_str);
+    let directory = mixer.map(Path::new).and_then(Path::parent);
+    Player {
+        program: directory.unwrap_or(Path::new("")).join("aplay"),
+        card: config.port.clone(),
+    }
+}
+
+/// What a test hears of a command: only that it was followed, or by which code it was not.
+fn tried(ticket: Ticket, problem: Option<&'static str>, is_partial: bool) -> Event {
+    let finding = Finding {
+        problem,
+        is_partial,
+        ..Finding::default()
+    };
+    Event::Probed(ticket, finding)
+}
+
+/// What a test hears of a stroke when it ends: how many points it had. A point beyond the pad's own
+/// bounds makes it a failure.
+fn drawn(ticket: Ticket, event: &signature_pad::Event, stroke: &mut Stroke) -> Option<Event> {
+    let point = match event {
+        signature_pad::Event::Down(point) => {
+            *stroke = Stroke::default();
+            point
+        }
+        signature_pad::Event::Moved(point) => point,
+        signature_pad::Event::Up => {
+            let Stroke { points, is_outside } = std::mem::take(stroke);
+            let figures = BTreeMap::from([("points".to_owned(), points.to_string())]);
+            let finding = Finding {
+                figures,
+                problem: is_outside.then_some("test.outside-pad"),
+                // More strokes come, unless this one has decided.
+                is_partial: !is_outside,
+            };
+            return Some(Event::Probed(ticket, finding));
+        }
+    };
+    stroke.points = stroke.points.saturating_add(1);
+    let is_inside = |share: f32| (0.0..=1.0).contains(&share);
+    stroke.is_outside |= !is_inside(point.x()) || !is_inside(point.y());
+    None
 }
 
 /// A maker of drivers from a configuration that was checked once, here and now.
@@ -596,7 +883,37 @@ fn note(device: &str, status: &Status) {
     }
 }
 
-fn slip_news(ticket: Ticket, event: escpos::Event) -> Option<Event> {
+/// What a test hears of a card is that it was found, read or not read; a visit gets its content.
+fn card_news(running: Running, event: id_card::Event) -> Option<Event> {
+    let ticket = running.ticket;
+    let is_test = running.kind == Kind::TestCard;
+    Some(match event {
+        id_card::Event::CardRemoved => return None,
+        id_card::Event::CardFound if is_test => tried(ticket, None, true),
+        id_card::Event::Card(_) if is_test => tried(ticket, None, false),
+        id_card::Event::ReadAgain(fault) if is_test => tried(ticket, Some(fault.code), true),
+        id_card::Event::CardFound => Event::CardFound(ticket),
+        id_card::Event::Card(record) => Event::Card(ticket, Box::new(person(&record))),
+        id_card::Event::ReadAgain(fault) => Event::CardAgain(ticket, fault.code),
+    })
+}
+
+/// As [`card_news`].
+fn chip_news(running: Running, event: smart_card::Event) -> Option<Event> {
+    let ticket = running.ticket;
+    let is_test = running.kind == Kind::TestCard;
+    Some(match event {
+        smart_card::Event::CardRemoved => return None,
+        smart_card::Event::CardFound if is_test => tried(ticket, None, true),
+        smart_card::Event::Card(_) if is_test => tried(ticket, None, false),
+        smart_card::Event::ReadAgain(fault) if is_test => tried(ticket, Some(fault.code), true),
+        smart_card::Event::CardFound => Event::CardFound(ticket),
+        smart_card::Event::Card(card) => Event::Card(ticket, Box::new(insured(&card))),
+        smart_card::Event::ReadAgain(fault) => Event::CardAgain(ticket, fault.code),
+    })
+}
+
+fn slip_news(running: Running, event: escpos::Event) -> Option<Event> {
     let news = match event {
         // A slip has no pages; its rows matter to the driver alone.
         escpos::Event::Progress { .. } => return None,
@@ -606,14 +923,14 @@ fn slip_news(ticket: Ticket, event: escpos::Event) -> Option<Event> {
         escpos::Event::Taken => PrintNews::Taken,
         escpos::Event::Retracted => PrintNews::Failed("printer.slip-retracted"),
     };
-    Some(Event::Print(ticket, news))
+    Some(Event::Print(running.ticket, news))
 }
 
 #[expect(
     clippy::unnecessary_wraps,
     reason = "it stands where other classes leave some events out"
 )]
-fn page_news(ticket: Ticket, event: ipp::Event) -> Option<Event> {
+fn page_news(running: Running, event: ipp::Event) -> Option<Event> {
     let news = match event {
         ipp::Event::Progress {
             impressions_completed,
@@ -622,17 +939,20 @@ fn page_news(ticket: Ticket, event: ipp::Event) -> Option<Event> {
         ipp::Event::Resumed => PrintNews::Resumed,
         ipp::Event::Presented => PrintNews::Presented,
     };
-    Some(Event::Print(ticket, news))
+    Some(Event::Print(running.ticket, news))
 }
 
-/// Events of commands that no visit gives.
-fn nothing<E>(_: Ticket, _: E) -> Option<Event> {
+/// Events of devices that report nothing while a command runs.
+fn nothing<E>(_: Running, _: E) -> Option<Event> {
     None
 }
 
 /// The end of a command, as the visit needs to know it.
 fn ended(running: Running, completion: Completion) -> Option<Event> {
     let ending = match completion {
+        Completion::Success if running.kind == Kind::Try => {
+            return Some(tried(running.ticket, None, false));
+        }
         // The result has been reported before.
         Completion::Success => return None,
         Completion::Canceled => Ending::Canceled,
@@ -646,7 +966,17 @@ fn ended(running: Running, completion: Completion) -> Option<Event> {
         Kind::SocialCard => return None,
         Kind::Code => Event::CodeEnded(ticket, ending),
         Kind::Stream(_) => Event::CameraEnded(ticket, ending),
-        Kind::Slip | Kind::Pages => {
+        Kind::TestCard | Kind::Try | Kind::Tone | Kind::Sign => {
+            let code = match ending {
+                Ending::Failed(code) => code,
+                Ending::TimeOut if running.kind == Kind::TestCard => "test.no-card",
+                Ending::TimeOut if running.kind == Kind::Sign => "test.no-stroke",
+                Ending::TimeOut => "device.silent",
+                Ending::Canceled => return None,
+            };
+            tried(ticket, Some(code), false)
+        }
+        Kind::Slip | Kind::Pages | Kind::TestSlip | Kind::TestPages => {
             let code = match ending {
                 Ending::Failed(code) => code,
                 Ending::TimeOut => "printer.time-out",

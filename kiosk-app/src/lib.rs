@@ -2,6 +2,7 @@
 //! the visit, `hub` the devices, `platform` the line, `queue` the way from a touch to a durable record.
 
 mod audit;
+pub mod boot;
 pub mod carry;
 pub mod catalogue;
 pub mod clock;
@@ -20,11 +21,14 @@ pub mod platform;
 pub mod problem;
 pub mod queue;
 pub mod runtime;
+pub mod safe;
+pub mod selftest;
 pub mod session;
 pub mod slip_code;
 pub mod vital;
 pub mod watchdog;
 pub mod words;
+pub mod workbench;
 
 pub use config::Config;
 pub use runtime::{Farewell, Terminal};

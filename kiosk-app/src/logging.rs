@@ -167,6 +167,11 @@ impl Log {
         Ok(path)
     }
 
+    /// The last lines, whole, the oldest first; at most 256 KiB.
+    pub(crate) fn last_lines(&self) -> Vec<u8> {
+        self.0.recent.lines()
+    }
+
     /// The level of a device where it differs from the rest.
     pub fn level_of(&self, device: &str) -> Option<&'static str> {
         let devices = self

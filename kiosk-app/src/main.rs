@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
+use kiosk_app::boot::Boot;
 use kiosk_app::catalogue::Catalogue;
 use kiosk_app::desk::Anchor;
 use kiosk_app::devices::socket::{self, Answer, Ask};
 use kiosk_app::devices::{self, Report};
-use kiosk_app::{Config, Farewell, Terminal, clock, logging, vital};
+use kiosk_app::{Config, Farewell, Terminal, clock, logging, safe, vital};
 use kiosk_ui::{Backend, Options, Ui};
 
 mod commands;
+mod safe_mode;
+mod selftest_command;
 
 /// The program wants to be started anew: `EX_TEMPFAIL` of sysexits.h, come again.
 const RESTART_STATUS: u8 = 75;
@@ -66,6 +69,15 @@ enum Command {
         #[command(subcommand)]
         command: Key,
     },
+    /// Whether the terminal is in safe mode and why; with `--off`, have everything tried again.
+    ///
+    /// Exit status 0: it is not, or it was done; 1: it is; 2: wrong use.
+    SafeMode(safe_mode::Arguments),
+    /// Run the guided tests, in the running terminal or beside it.
+    ///
+    /// Exit status 0: nothing failed, what was not run needs a person; 1: something failed; 2: nothing
+    /// could be run, or it was broken off.
+    Selftest(selftest_command::Arguments),
     /// Look at the devices, also while the terminal runs; exit status 1 when one is not ready.
     Devices {
         /// Configuration file.
@@ -215,6 +227,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             config,
             command: Key::Show { json },
         } => commands::key(&Config::read(&config)?, json),
+        Command::SafeMode(arguments) => safe_mode::run(&arguments),
+        Command::Selftest(arguments) => selftest_command::run(&arguments),
         Command::Devices {
             config,
             json,
@@ -236,7 +250,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 fn terminal(config: &Config) -> anyhow::Result<ExitCode> {
     logging::open();
     vital::silence_panic_messages();
+    let boot = Boot::begin(&config.paths.state, clock::now().at);
     let (touches, received) = Terminal::touches();
+    // Without a display there is nothing to be seen of any mode: that is no bad end.
     let ui = Ui::new(
         Options {
             width_px: config.screen.width_px,
@@ -250,10 +266,9 @@ fn terminal(config: &Config) -> anyhow::Result<ExitCode> {
             })),
         },
         touches,
-    )?;
-    let terminal = Terminal::start(config, ui.handle(), received)?;
-    ui.run()?;
-    Ok(match terminal.stop() {
+    )
+    .inspect_err(|_| boot.ended())?;
+    Ok(match safe::run(config, &boot, ui, received)? {
         Farewell::Stopped => ExitCode::SUCCESS,
         Farewell::Restart => ExitCode::from(RESTART_STATUS),
     })
@@ -283,9 +298,16 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 fn look(config: &Config) -> anyhow::Result<Report> {
     match socket::ask(&config.paths.state, &Ask::List).context("the terminal does not answer")? {
+        // In safe mode the terminal drives none: they are free for this look.
+        Some(Answer::Report(report)) if report.devices.is_empty() => Ok(Report {
+            is_terminal_running: true,
+            ..devices::look(&config.devices, LOOK_LIMIT)?
+        }),
         Some(Answer::Report(report)) => Ok(report),
         Some(Answer::Refused { words } | Answer::Done { words }) => bail!(words),
-        Some(Answer::Desk(_)) => bail!("the terminal answered something else"),
+        Some(Answer::Desk(_) | Answer::Tested { .. }) => {
+            bail!("the terminal answered something else")
+        }
         None => Ok(devices::look(&config.devices, LOOK_LIMIT)?),
     }
 }
@@ -322,7 +344,7 @@ fn ask_terminal(config: &Config, command: Devices) -> anyhow::Result<ExitCode> {
         match socket::ask(&config.paths.state, ask).context("the terminal does not answer")? {
             Some(Answer::Done { words }) => Ok(writeln!(std::io::stdout(), "{words}")?),
             Some(Answer::Refused { words }) => bail!(words),
-            Some(Answer::Report(_) | Answer::Desk(_)) => {
+            Some(Answer::Report(_) | Answer::Desk(_) | Answer::Tested { .. }) => {
                 bail!("the terminal answered something else")
             }
             None => bail!("the terminal does not run; start it first"),

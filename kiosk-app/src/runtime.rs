@@ -10,13 +10,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kiosk_device::{DeviceClass, hotplug};
+use kiosk_device::{DeviceClass, DeviceConfig, Sensitive, hotplug};
 use kiosk_printer::escpos::SlipRaster;
 use kiosk_ui::{Touch, UiHandle, View};
 use offline_cache::{Cache, CacheError, LedgerEntry, NewPrint, PrintKind, PrintState, UsageKind};
 use uuid::Uuid;
 
 use crate::audit::AuditLog;
+use crate::boot::{Boot, Mode};
 use crate::catalogue::{Catalogue, item::template_path};
 use crate::clock::{self, Moment};
 use crate::config::Config;
@@ -34,9 +35,14 @@ use crate::logging;
 use crate::pictures::Pictures;
 use crate::platform::{Identity, Platform, UsageVitals, Vitals};
 use crate::queue::{self, Sealing};
-use crate::session::{Session, Site};
+use crate::safe;
+use crate::selftest::headless::{self, News, Request};
+use crate::selftest::machine::{Machine, Typeset};
+use crate::selftest::{Exam, Setting, Verdict};
+use crate::session::{Session, StaffRules};
 use crate::vital;
 use crate::watchdog::{self, Pulse};
+use crate::workbench::{self, Found, Workbench};
 
 /// Inputs that may wait for the loop; devices, platform and fingers together send a few dozen a
 /// second, and the loop handles thousands.
@@ -69,6 +75,13 @@ pub enum Input {
     Device(String, DeviceReport),
     /// A slip was typeset, or could not be.
     SlipReady(Ticket, Result<TypesetSlip, &'static str>),
+    /// A test print was typeset, or could not be.
+    TestSheet(Ticket, Result<Typeset, &'static str>),
+    /// Somebody at a terminal window or the update agent wants the guided tests run.
+    Examine(Request),
+    /// The readiness report is to be printed: its document and its pages. It is no citizen's paper
+    /// and enters no ledger.
+    PrintReport(Ticket, Arc<Sensitive<Vec<u8>>>, u32),
     /// End of the program.
     Stop,
 }
@@ -77,7 +90,7 @@ pub enum Input {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The durable store cannot be opened.
-    #[error("the store in {} cannot be opened: {source}", path.display())]
+    #[error("the store in {} cannot be opened", path.display())]
     Store {
         /// The directory.
         path: PathBuf,
@@ -121,38 +134,24 @@ impl Terminal {
         sync_channel(TOUCH_LIMIT)
     }
 
-    /// Opens the store and starts every thread.
+    /// Opens the store and starts every thread; in safe mode without items and without devices.
     ///
     /// # Errors
     /// [`StartError`] when the configuration or the store does not allow it. Devices and the
     /// platform may be missing: they are waited for.
     pub fn start(
         config: &Config,
+        boot: &Boot,
         ui: UiHandle,
         touches: Receiver<Touch>,
     ) -> Result<Self, StartError> {
         let now = clock::now();
         let (inbox, inputs) = sync_channel(INBOX_LIMIT);
-        let store = config.paths.state.join("store");
-        let failed = |source| StartError::Store {
-            path: store.clone(),
-            source,
-        };
-        let (mut cache, opening) =
-            Cache::open_with(&store, &config.store_options(), now.at).map_err(failed)?;
-        AuditLog::started(&mut cache, &opening, now);
-        if let Some(file) = &opening.quarantined {
-            tracing::error!(
-                file,
-                "the store was damaged; it was moved aside and what can be read was taken over"
-            );
-        }
-        tracing::info!(recovered = opening.recovered_in_flight, "store opened");
+        let failed = |source| store_failed(config, source);
+        let cache = open_store(config, boot, now)?;
         let keys = Keys::open(&config.paths.state, &config.key_source())?;
-        let catalogue = Arc::new(Catalogue::load(&config.paths.items));
-        for mistake in &catalogue.mistakes {
-            tracing::error!(%mistake, "item package left out");
-        }
+        let is_whole = *boot.mode() == Mode::Normal;
+        let catalogue = Arc::new(load_catalogue(config, is_whole));
         let platform = Platform::start(
             &config.platform,
             Identity {
@@ -164,7 +163,8 @@ impl Terminal {
         )?;
         let documents = Documents::start(config.paths.fonts.clone(), inbox.clone())?;
         let pictures = Pictures::start(inbox.clone())?;
-        let hub = Hub::start(&config.devices, &inbox)?;
+        let devices: &[DeviceConfig] = if is_whole { &config.devices } else { &[] };
+        let mut hub = Hub::start(devices, &inbox)?;
         let plugs = hub.roster().watch_plugs();
         let desk = Desk::new(
             config,
@@ -172,15 +172,29 @@ impl Terminal {
             Arc::clone(keys.device()),
             Some(platform.clone()),
         );
-        if let Err(error) = devices::socket::serve(&config.paths.state, hub.roster(), Some(desk)) {
+        let workbench = Workbench::start(workbench::Parts {
+            config: config.clone(),
+            cache: cache.another().map_err(failed)?,
+            desk: desk.another().map_err(failed)?,
+            key: Arc::clone(keys.device()),
+            roster: hub.roster(),
+            out: inbox.clone(),
+        })?;
+        let looks = headless::surroundings(config, Some(&keys), Some(&cache));
+        hub.play_by(Machine::start(looks, inbox.clone())?);
+        let served =
+            devices::socket::serve_with(&config.paths.state, hub.roster(), Some(desk), &inbox);
+        if let Err(error) = served {
             // A terminal that nobody can look into still serves its village.
             tracing::warn!(%error, "the socket for `kiosk devices` and `kiosk queue` cannot be served");
         }
         forward_touches(touches, inbox.clone())?;
-        let pulse = watchdog::start(&ui)?;
+        let proven = boot.clone();
+        let pulse = watchdog::start(&ui, move || proven.proven())?;
         let turns = Loop::new(
             config,
             Parts {
+                boot: boot.clone(),
                 hub,
                 plugs,
                 cache,
@@ -191,6 +205,7 @@ impl Terminal {
                 platform,
                 ui,
                 pulse,
+                workbench,
             },
             now,
         );
@@ -210,8 +225,43 @@ impl Terminal {
     }
 }
 
+fn store_failed(config: &Config, source: CacheError) -> StartError {
+    let path = config.paths.state.join("store");
+    StartError::Store { path, source }
+}
+
+/// Opens the store and writes down that the terminal starts.
+fn open_store(config: &Config, boot: &Boot, now: Moment) -> Result<Cache, StartError> {
+    let store = config.paths.state.join("store");
+    let (mut cache, opening) = Cache::open_with(&store, &config.store_options(), now.at)
+        .map_err(|source| store_failed(config, source))?;
+    AuditLog::started(&mut cache, &opening, now);
+    AuditLog::booted(&mut cache, boot, now);
+    if let Some(file) = &opening.quarantined {
+        tracing::error!(
+            file,
+            "the store was damaged; it was moved aside and what can be read was taken over"
+        );
+    }
+    tracing::info!(recovered = opening.recovered_in_flight, "store opened");
+    Ok(cache)
+}
+
+/// The items, and none in safe mode.
+fn load_catalogue(config: &Config, is_whole: bool) -> Catalogue {
+    if !is_whole {
+        return Catalogue::default();
+    }
+    let catalogue = Catalogue::load(&config.paths.items);
+    for mistake in &catalogue.mistakes {
+        tracing::error!(%mistake, "item package left out");
+    }
+    catalogue
+}
+
 /// What the loop is made of, opened and started.
 struct Parts {
+    boot: Boot,
     hub: Hub,
     plugs: Option<hotplug::Watch>,
     cache: Cache,
@@ -222,6 +272,7 @@ struct Parts {
     platform: Platform,
     ui: UiHandle,
     pulse: Pulse,
+    workbench: Workbench,
 }
 
 /// The glass speaks by a channel of its own, so that a burst of device reports never loses a touch.
@@ -252,6 +303,7 @@ struct Print {
 
 struct Loop {
     session: Session,
+    boot: Boot,
     catalogue: Arc<Catalogue>,
     /// Where the durable state lies.
     state: PathBuf,
@@ -268,6 +320,7 @@ struct Loop {
     platform: Platform,
     ui: UiHandle,
     pulse: Pulse,
+    workbench: Workbench,
     prints: HashMap<Ticket, Print>,
     /// A durable case whose slip is not out; printed when the printer is ready.
     missed: Option<Commitment>,
@@ -278,20 +331,26 @@ struct Loop {
     vitals_at: Duration,
     /// The store's check at start was cut short and goes on in idle time.
     is_checking: bool,
+    /// What tests must know of the terminal.
+    setting: Setting,
+    /// Guided tests that run while nobody is here, and who is told of them.
+    exam: Option<(Exam, SyncSender<News>)>,
 }
 
 impl Loop {
     fn new(config: &Config, parts: Parts, now: Moment) -> Self {
-        let site = Site {
-            name: config.terminal.site.clone(),
-            terminal: config.terminal.id.clone(),
-            help_phone: config.terminal.help_phone.clone(),
-            board: config.terminal.board.clone(),
-        };
+        let site = safe::site(config);
         let standing = standing(&parts.cache);
-        let session = Session::new(Arc::clone(&parts.catalogue), site).standing(standing);
+        let session = Session::new(Arc::clone(&parts.catalogue), site)
+            .standing(standing)
+            .staff_rules(StaffRules {
+                idle: Duration::from_mins(u64::from(config.staff.idle_minutes)),
+                door: config.staff.door.clone(),
+            })
+            .safe(parts.boot.mode().clone());
         let mut turns = Self {
             session,
+            boot: parts.boot,
             catalogue: parts.catalogue,
             state: config.paths.state.clone(),
             sealing: Sealing {
@@ -309,12 +368,15 @@ impl Loop {
             platform: parts.platform,
             ui: parts.ui,
             pulse: parts.pulse,
+            workbench: parts.workbench,
             prints: HashMap::new(),
             missed: None,
             shown: None,
             ends_at: None,
             vitals_at: now.uptime,
             is_checking: true,
+            setting: Setting::default(),
+            exam: None,
         };
         turns.find_missed_slip(now);
         turns
@@ -413,6 +475,18 @@ impl Loop {
             Input::SlipReady(ticket, Err(code)) => {
                 Some(Event::Print(ticket, PrintNews::Failed(code)))
             }
+            Input::TestSheet(ticket, typeset) => {
+                let code = self.hub.print_test(ticket, typeset).err()?;
+                Some(Event::Print(ticket, PrintNews::Failed(code)))
+            }
+            Input::PrintReport(ticket, pdf, pages) => {
+                let code = self.hub.print_report(ticket, pdf, pages).err()?;
+                Some(Event::Print(ticket, PrintNews::Failed(code)))
+            }
+            Input::Examine(request) => {
+                self.begin_exam(request, now);
+                None
+            }
             Input::Stop => None,
         }
     }
@@ -427,6 +501,9 @@ impl Loop {
         // Each effect answers with one event at most, and no event asks for itself again.
         while let Some(event) = events.pop_front() {
             self.record(&event, now);
+            self.workbench.hear(&event);
+            self.setting.note(&event);
+            events.extend(self.examine(&event, now));
             let is_printer = matches!(&event, Event::Status { class: DeviceClass::SlipPrinter, status, .. } if status.is_ready());
             for effect in self.session.apply(event, now) {
                 events.extend(self.perform(effect, now));
@@ -439,6 +516,80 @@ impl Loop {
                 events.push_back(Event::SlipMissed(commitment));
             }
         }
+    }
+
+    /// Begins an exam that `kiosk selftest` wants; not while somebody is here.
+    fn begin_exam(&mut self, request: Request, now: Moment) {
+        let refused = if self.exam.is_some() {
+            Some("the tests are running already".to_owned())
+        } else if !self.session.is_idle() {
+            Some("somebody is at the terminal; try again when it is free".to_owned())
+        } else {
+            None
+        };
+        let statuses = self.hub.roster().statuses();
+        let devices: Vec<_> = statuses
+            .into_iter()
+            .map(|(id, class, _)| (id, class))
+            .collect();
+        let tests = match refused {
+            Some(words) => Err(words),
+            None => request.wanted.choose(&devices),
+        };
+        match tests {
+            Ok(tests) => {
+                tracing::info!(count = tests.len(), "guided tests begin");
+                let setting = Setting {
+                    has_person: false,
+                    ..self.setting.clone()
+                };
+                self.exam = Some((Exam::new(tests, setting), request.news));
+                self.advance(Event::Tick, now);
+            }
+            // Whoever asked may be gone; then nobody wants to know.
+            Err(words) => drop(request.news.try_send(News::Refused(words))),
+        }
+    }
+
+    /// Lets a running exam have an event. The first touch ends it: a visitor never waits for a test.
+    fn examine(&mut self, event: &Event, now: Moment) -> Vec<Event> {
+        let Some((mut exam, news)) = self.exam.take() else {
+            return Vec::new();
+        };
+        let is_touch = matches!(event, Event::Touch(_));
+        let (effects, outcomes) = if is_touch {
+            exam.cancel()
+        } else {
+            exam.apply(event, now)
+        };
+        let perform = |effect| self.perform(effect, now);
+        let mut events: Vec<Event> = effects.into_iter().filter_map(perform).collect();
+        let mut is_heard = true;
+        for outcome in outcomes {
+            tracing::info!(test = outcome.test, device = outcome.device, verdict = ?outcome.verdict, problem = outcome.problem, "guided test");
+            is_heard &= news.try_send(News::Ended(outcome.clone())).is_ok();
+            headless::record(&mut self.cache, &self.hub.roster(), &outcome, now);
+            if matches!(outcome.verdict, Verdict::Passed | Verdict::Failed) {
+                events.push(Event::Tested {
+                    has_passed: outcome.verdict == Verdict::Passed,
+                    test: outcome.test,
+                    device: outcome.device,
+                });
+            }
+        }
+        if is_touch {
+            let words = "somebody came to the terminal; the tests were broken off".to_owned();
+            drop(news.try_send(News::Refused(words)));
+        } else if exam.is_over() {
+            drop(news.try_send(News::Over));
+        } else if is_heard {
+            self.exam = Some((exam, news));
+        } else {
+            let (effects, _) = exam.cancel();
+            let perform = |effect| self.perform(effect, now);
+            events.extend(effects.into_iter().filter_map(perform));
+        }
+        events
     }
 
     fn show(&mut self, now: Moment) {
@@ -460,28 +611,15 @@ impl Loop {
                 self.hub.read_social_card(ticket);
                 None
             }
-            Effect::Judge(ticket, preview) => {
-                self.pictures.judge(ticket, preview);
-                None
-            }
-            Effect::Decode(ticket, jpeg) => {
-                self.pictures.decode(ticket, jpeg);
-                None
-            }
+            // What visits and tests ask alike.
+            Effect::Judge(..)
+            | Effect::Decode(..)
+            | Effect::Scan(_)
+            | Effect::Stream(..)
+            | Effect::Cancel(_)
+            | Effect::Probe(..) => headless::perform(&mut self.hub, &self.pictures, effect),
             Effect::Straighten(ticket, jpeg) => {
                 self.pictures.straighten(ticket, jpeg);
-                None
-            }
-            Effect::Scan(ticket) => {
-                let code = self.hub.scan(ticket).err()?;
-                Some(Event::CodeEnded(ticket, Failed(code)))
-            }
-            Effect::Stream(ticket, lens) => {
-                let code = self.hub.stream(ticket, lens).err()?;
-                Some(Event::CameraEnded(ticket, Failed(code)))
-            }
-            Effect::Cancel(ticket) => {
-                self.hub.cancel(ticket);
                 None
             }
             Effect::Ask(ticket, question) => {
@@ -505,11 +643,17 @@ impl Loop {
                 credential,
                 pages,
             } => self.print_pages(ticket, item, &credential, pages, now),
+            Effect::Staff(ticket, work) => {
+                let code = self.workbench.ask(ticket, work).err()?;
+                let found = Box::new(Found::Refused { code, wait_s: 0 });
+                Some(Event::Staff(ticket, found))
+            }
             Effect::Erased(_)
             | Effect::Note(_)
             | Effect::Keep(_)
             | Effect::Performed(..)
             | Effect::CollectLogs(_)
+            | Effect::TryNormally(_)
             | Effect::Restart(_) => {
                 self.book(&effect, now);
                 None
@@ -535,6 +679,8 @@ impl Loop {
         } else if let Effect::Restart(id) = effect {
             self.performed(*id, &Order::Restart, Ok(()), now);
             self.ends_at = Some(now.uptime + RESTART_GRACE);
+        } else if let Effect::TryNormally(by) = effect {
+            self.try_normally(by, now);
         }
     }
 
@@ -576,6 +722,14 @@ impl Loop {
         tracing::info!(%id, order = order.name(), ?result, "order of the platform");
         AuditLog::ordered(&mut self.cache, id, order.name(), result, now);
         self.platform.ordered(id, result);
+    }
+
+    /// Out of safe mode: the next start is a whole one.
+    fn try_normally(&mut self, by: &str, now: Moment) {
+        match self.boot.try_normally(by, now.at) {
+            Ok(()) => self.ends_at = Some(now.uptime + RESTART_GRACE),
+            Err(error) => tracing::error!(%error, "the terminal stays in safe mode"),
+        }
     }
 
     fn collect_logs(&self) -> Result<(), &'static str> {

@@ -13,6 +13,7 @@ use kiosk_device::{DeviceClass, Media, Status};
 use kiosk_ui::{Contrast, Language, Paper, Reading, TextSize, Touch, View};
 use uuid::Uuid;
 
+use crate::boot::Mode;
 use crate::catalogue::Catalogue;
 use crate::clock::Moment;
 use crate::event::{
@@ -27,8 +28,12 @@ mod finger;
 mod flow;
 mod order;
 mod paper;
+mod safe;
 mod show;
+pub(crate) mod staff;
 mod visit;
+
+pub use staff::StaffRules;
 
 use visit::{Role, Visit};
 
@@ -75,6 +80,16 @@ pub struct Session {
     restart: Option<Uuid>,
     /// The program is about to end.
     is_ending: bool,
+    /// How much of the terminal was started.
+    mode: Mode,
+    /// Upstreams as they were reported last.
+    upstreams: BTreeMap<String, bool>,
+    /// How the staff's mode is set.
+    staff: StaffRules,
+    /// Until when the visitor is asked whether staff may use the terminal.
+    staff_request: Option<Duration>,
+    /// Staff come in when the farewell has been read.
+    is_staff_wanted: bool,
 }
 
 /// Where the visitor is. Personal data lives in [`Visit`], except what is being typed.
@@ -186,6 +201,7 @@ enum Page {
         until: Duration,
         is_timed_out: bool,
     },
+    Staff(Box<staff::Mode>),
 }
 
 /// Ways on from a problem.
@@ -252,6 +268,11 @@ impl Session {
             has_room: true,
             restart: None,
             is_ending: false,
+            mode: Mode::Normal,
+            upstreams: BTreeMap::new(),
+            staff: StaffRules::default(),
+            staff_request: None,
+            is_staff_wanted: false,
         }
     }
 
@@ -265,6 +286,9 @@ impl Session {
     /// Advances by one event and says what to do about it, in order.
     pub fn apply(&mut self, event: Event, now: Moment) -> Vec<Effect> {
         let mut effects = Vec::new();
+        if self.staff_took(&event, now, &mut effects) {
+            return effects;
+        }
         match event {
             Event::Touch(touch) => {
                 self.active_at = now.uptime;
@@ -299,10 +323,20 @@ impl Session {
             Event::SlipMissed(commitment) => self.slip_missed(commitment, &mut effects),
             Event::Ordered { id, order } => self.ordered(id, order, &mut effects),
             Event::Suspended(items) => self.withdrawn = items.into_iter().collect(),
-            Event::Upstream { name, is_up } => self.upstream(name, is_up, now, &mut effects),
+            Event::Upstream { name, is_up } => {
+                self.upstreams.insert(name.clone(), is_up);
+                self.upstream(name, is_up, now, &mut effects);
+            }
+            Event::Tested {
+                test,
+                device,
+                has_passed,
+            } => self.tested(&test, &device, has_passed, &mut effects),
             Event::Room(has_room) => self.has_room = has_room,
             // Sealing is the store's business; the visit goes on as before.
             Event::SealingKey(_) => {}
+            // Answers to a mode that was left.
+            Event::Staff(..) | Event::Probed(..) => {}
         }
         self.restart_if_idle(&mut effects);
         effects
@@ -357,7 +391,8 @@ impl Session {
             | Page::TrackAsking { .. }
             | Page::TrackResult { .. }
             | Page::Trouble { .. }
-            | Page::Leave { .. } => {}
+            | Page::Leave { .. }
+            | Page::Staff(_) => {}
         }
         self.page = page;
     }
@@ -487,7 +522,8 @@ impl Session {
             | Page::TrackScan { .. }
             | Page::TrackAsking { .. }
             | Page::TrackResult { .. }
-            | Page::Trouble { .. } => {}
+            | Page::Trouble { .. }
+            | Page::Staff(_) => {}
         }
         if self.is_card_present() {
             // A card on the reader means a person at the terminal: the visit never times out.
@@ -508,7 +544,8 @@ impl Session {
             | Page::AwaitingReceipt { .. }
             | Page::Fetching { .. }
             | Page::Painting { .. }
-            | Page::TrackAsking { .. } => return None,
+            | Page::TrackAsking { .. }
+            | Page::Staff(_) => return None,
             Page::PrintingPages { code, .. } => {
                 if code.is_empty() {
                     return None;
@@ -543,6 +580,9 @@ impl Session {
 
     /// Time until the visit ends by itself; `None` while it cannot.
     fn time_left(&self, now: Moment) -> Option<Duration> {
+        if let Page::Staff(mode) = &self.page {
+            return mode.time_left(self.active_at, &self.staff, now);
+        }
         if self.is_card_present() {
             return None;
         }

@@ -2,8 +2,19 @@
 //! watches it starts it anew, into a safe attract screen and with everything durable intact.
 //! A bug is never caught to go on with half a terminal.
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
+
+use crate::boot;
+
+thread_local! {
+    /// Where the last panic of this thread was.
+    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Name of the thread that the glass runs on.
+const MAIN: &str = "main";
 
 /// Starts a vital thread: when it panics, the process aborts.
 ///
@@ -19,6 +30,7 @@ pub fn spawn<T: Send + 'static>(
                 thread = name,
                 "vital thread failed; the terminal ends and starts anew"
             );
+            PLACE.with_borrow(|place| boot::last_words(&format!("{name} at {place}")));
             std::process::abort()
         })
     })
@@ -32,5 +44,10 @@ pub fn silence_panic_messages() {
         });
         let name = thread::current().name().unwrap_or("unnamed").to_owned();
         tracing::error!(place, thread = name, "panic");
+        if name == MAIN {
+            // Nothing catches a panic of the glass: the process ends by it.
+            boot::last_words(&format!("{name} at {place}"));
+        }
+        PLACE.with_borrow_mut(|last| *last = place);
     }));
 }

@@ -1,6 +1,7 @@
 //! Tells the service manager that the terminal lives, and only while both of its loops turn: the
 //! glass and the visit. One that hangs falls silent and is started anew from outside, which a
-//! program cannot do for itself (`sd_notify(3)`; `packaging/systemd/kiosk.service`).
+//! program cannot do for itself (`sd_notify(3)`; `packaging/systemd/kiosk.service`). When both have
+//! turned for long enough, the run is proved and earlier bad ends are forgotten (`boot`).
 
 use std::ffi::OsString;
 use std::io;
@@ -14,13 +15,18 @@ use std::time::Duration;
 
 use kiosk_ui::UiHandle;
 
+use crate::boot::PROVEN;
+use crate::clock;
+
 /// Signs of life within one patience of the service manager: two may be late.
 const SIGNS: u32 = 3;
-/// Between two looks when the manager wants no signs of life but wants to know when we are ready.
+/// Between two looks until the manager knows that we are ready.
 const READY_INTERVAL: Duration = Duration::from_millis(100);
 /// Shortest and longest wait between two signs. Chosen.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 const INTERVAL_MAX: Duration = Duration::from_secs(30);
+/// Between two looks where nobody waits for signs. Chosen: thirty of them prove a run.
+const QUIET_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Counts the turns of the visit's loop.
 #[derive(Clone, Debug, Default)]
@@ -33,56 +39,127 @@ impl Pulse {
     }
 }
 
-/// Starts giving signs of life where a service manager listens (`NOTIFY_SOCKET`,
-/// `WATCHDOG_USEC`); does nothing elsewhere.
+/// Watches both loops: gives signs of life where a service manager listens (`NOTIFY_SOCKET`,
+/// `WATCHDOG_USEC`), and calls `proven` once, when both have turned for five minutes.
 ///
 /// # Errors
 /// The manager's socket cannot be reached, or the machine cannot start a thread.
-pub fn start(ui: &UiHandle) -> io::Result<Pulse> {
+pub fn start(ui: &UiHandle, proven: impl FnOnce() + Send + 'static) -> io::Result<Pulse> {
     let visit = Pulse::default();
-    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
-        return Ok(visit);
+    let mut watch = Watch {
+        manager: Manager::from_environment()?,
+        glass: Pulse::default(),
+        visit: visit.clone(),
+        judge: Judge::default(),
+        trial: Trial::default(),
     };
-    let socket = connect(&name)?;
-    let patience = std::env::var("WATCHDOG_USEC")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .map(Duration::from_micros);
-    let glass = Pulse::default();
     let ui = ui.clone();
-    let turning = visit.clone();
+    let mut proven = Some(proven);
     thread::Builder::new()
         .name("watchdog".to_owned())
         .spawn(move || {
-            let mut judge = Judge::default();
-            let mut is_ready = false;
-            let interval = patience.map_or(READY_INTERVAL, |patience| {
-                (patience / SIGNS).clamp(INTERVAL_MIN, INTERVAL_MAX)
-            });
             loop {
-                let counter = Arc::clone(&glass.0);
-                let is_alive = judge.look([&glass, &turning]);
-                if is_alive {
-                    let words: &[u8] = if is_ready {
-                        b"WATCHDOG=1"
-                    } else {
-                        b"READY=1\nWATCHDOG=1"
-                    };
-                    is_ready = true;
-                    if let Err(error) = socket.send(words) {
-                        tracing::warn!(%error, "the service manager does not hear us");
-                    }
-                    if patience.is_none() {
-                        return;
-                    }
+                if watch.look()
+                    && let Some(proven) = proven.take()
+                {
+                    tell(proven);
                 }
+                if proven.is_none() && !watch.has_patience() {
+                    return;
+                }
+                let counter = Arc::clone(&watch.glass.0);
                 ui.beat(move || {
                     counter.fetch_add(1, Ordering::Relaxed);
                 });
-                thread::park_timeout(interval);
+                thread::park_timeout(watch.interval());
             }
         })?;
     Ok(visit)
+}
+
+/// On a thread of its own: what is done then may wait for a disk, and the signs of life may not.
+fn tell(proven: impl FnOnce() + Send + 'static) {
+    let told = thread::Builder::new()
+        .name("proven".to_owned())
+        .spawn(proven);
+    if let Err(error) = told {
+        tracing::warn!(%error, "earlier bad ends are not forgotten");
+    }
+}
+
+/// What the watching thread knows.
+struct Watch {
+    manager: Option<Manager>,
+    glass: Pulse,
+    visit: Pulse,
+    judge: Judge,
+    trial: Trial,
+}
+
+impl Watch {
+    /// Looks at both loops and gives a sign of life when they have turned; true when the run is proved.
+    fn look(&mut self) -> bool {
+        let is_alive = self.judge.look([&self.glass, &self.visit]);
+        if is_alive && let Some(manager) = &mut self.manager {
+            manager.tell();
+        }
+        self.trial.look(is_alive, clock::now().uptime)
+    }
+
+    fn has_patience(&self) -> bool {
+        self.manager
+            .as_ref()
+            .is_some_and(|manager| manager.patience.is_some() || !manager.is_ready)
+    }
+
+    fn interval(&self) -> Duration {
+        match &self.manager {
+            Some(manager) if !manager.is_ready => READY_INTERVAL,
+            Some(Manager {
+                patience: Some(patience),
+                ..
+            }) => (*patience / SIGNS).clamp(INTERVAL_MIN, INTERVAL_MAX),
+            Some(_) | None => QUIET_INTERVAL,
+        }
+    }
+}
+
+/// The service manager that started us.
+struct Manager {
+    socket: UnixDatagram,
+    /// How long it waits for a sign of life; `None` where it wants none.
+    patience: Option<Duration>,
+    is_ready: bool,
+}
+
+impl Manager {
+    fn from_environment() -> io::Result<Option<Self>> {
+        let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
+            return Ok(None);
+        };
+        let patience = std::env::var("WATCHDOG_USEC")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .map(Duration::from_micros);
+        Ok(Some(Self {
+            socket: connect(&name)?,
+            patience,
+            is_ready: false,
+        }))
+    }
+
+    fn tell(&mut self) {
+        let words: &[u8] = match (self.is_ready, self.patience) {
+            (false, _) => b"READY=1\nWATCHDOG=1",
+            (true, Some(_)) => b"WATCHDOG=1",
+            (true, None) => return,
+        };
+        match self.socket.send(words) {
+            // Until it has heard so, it waits for us to be ready.
+            Ok(_) => self.is_ready = true,
+            Err(error) => tracing::warn!(%error, "the service manager does not hear us"),
+        }
+    }
 }
 
 /// The manager's socket: a path, or an abstract name behind `@`.
@@ -112,6 +189,23 @@ impl Judge {
     }
 }
 
+/// Measures for how long both loops have turned without a pause.
+#[derive(Debug, Default)]
+struct Trial {
+    since: Option<Duration>,
+}
+
+impl Trial {
+    /// True when it was long enough.
+    fn look(&mut self, is_alive: bool, now: Duration) -> bool {
+        if !is_alive {
+            self.since = None;
+            return false;
+        }
+        now.saturating_sub(*self.since.get_or_insert(now)) >= PROVEN
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,5 +225,18 @@ mod tests {
         assert!(!look(), "the glass hangs");
         glass.turn();
         assert!(look());
+    }
+
+    #[test]
+    fn a_run_is_proved_by_five_minutes_without_a_pause() {
+        let second = Duration::from_secs;
+        let mut trial = Trial::default();
+        assert!(!trial.look(false, second(0)));
+        assert!(!trial.look(true, second(1)));
+        assert!(!trial.look(true, second(290)));
+        assert!(!trial.look(false, second(295)), "it hangs");
+        assert!(!trial.look(true, second(302)), "and begins anew");
+        assert!(!trial.look(true, second(601)));
+        assert!(trial.look(true, second(602)));
     }
 }

@@ -4,8 +4,12 @@
 //! the wires feed it, no driver knows of it. A recording is a text file that a person can read and a
 //! player can replay. Personal content is masked unless the technician records a test card and says
 //! so: bytes under a [`personal`] guard, and whatever follows the first bytes of a long run.
+//!
+//! Beside a recording, or without one, somebody can watch: the last lines are kept in memory, always
+//! masked.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -24,6 +28,8 @@ pub const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one run in one direction that an ordinary recording shows. Chosen: commands and status
 /// answers are shorter; documents, rasters and pictures are longer.
 const RUN_BYTES_SHOWN: usize = 64;
+/// Most lines that are kept for somebody who watches.
+const WATCHED_LINES_MAX: usize = 1000;
 
 /// What a recording may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,14 +59,33 @@ pub struct Tap(Arc<Shared>);
 struct Shared {
     /// Asked first, so that a tap that records nothing costs nothing.
     is_on: AtomicBool,
-    recording: Mutex<Option<Recording>>,
+    listeners: Mutex<Listeners>,
+}
+
+/// Whoever listens to the wires of a device.
+#[derive(Default)]
+struct Listeners {
+    recording: Option<Recording>,
+    watch: Option<Watch>,
 }
 
 struct Recording {
     file: BufWriter<File>,
+    words: Words,
+    recorded: Recorded,
+}
+
+/// The last lines, for somebody who watches.
+struct Watch {
+    words: Words,
+    lines: VecDeque<String>,
+    lines_max: usize,
+}
+
+/// Turns bytes into lines.
+struct Words {
     start: Instant,
     privacy: Privacy,
-    recorded: Recorded,
     run: Option<(Direction, usize)>,
 }
 
@@ -92,10 +117,8 @@ impl Tap {
             .open(path)?;
         let mut recording = Recording {
             file: BufWriter::new(file),
-            start: clock::now(),
-            privacy,
+            words: Words::new(privacy),
             recorded: Recorded::default(),
-            run: None,
         };
         recording.line(TITLE);
         for line in about {
@@ -106,8 +129,7 @@ impl Tap {
             Privacy::Everything => "personal content is included: delete after use",
         };
         recording.line(&format!("# {kind}"));
-        *self.lock() = Some(recording);
-        self.0.is_on.store(true, Ordering::SeqCst);
+        self.change(|listeners| listeners.recording = Some(recording));
         Ok(())
     }
 
@@ -116,8 +138,7 @@ impl Tap {
     /// # Errors
     /// The file could not be written to its end.
     pub fn stop(&self) -> io::Result<Option<Recorded>> {
-        self.0.is_on.store(false, Ordering::SeqCst);
-        let Some(mut recording) = self.lock().take() else {
+        let Some(mut recording) = self.change(|listeners| listeners.recording.take()) else {
             return Ok(None);
         };
         recording.file.flush()?;
@@ -127,7 +148,29 @@ impl Tap {
 
     /// True while it records.
     pub fn is_recording(&self) -> bool {
-        self.0.is_on.load(Ordering::SeqCst)
+        self.lock().recording.is_some()
+    }
+
+    /// Keeps the last `lines_max` lines from now on, 1,000 at most, personal content masked.
+    pub fn watch(&self, lines_max: usize) {
+        let watch = Watch {
+            words: Words::new(Privacy::Masked),
+            lines: VecDeque::new(),
+            lines_max: lines_max.clamp(1, WATCHED_LINES_MAX),
+        };
+        self.change(|listeners| listeners.watch = Some(watch));
+    }
+
+    /// The last lines, the oldest first; none when nobody watches.
+    pub fn lines(&self) -> Vec<String> {
+        let listeners = self.lock();
+        let lines = listeners.watch.iter().flat_map(|watch| &watch.lines);
+        lines.cloned().collect()
+    }
+
+    /// Keeps no lines any more.
+    pub fn unwatch(&self) {
+        self.change(|listeners| listeners.watch = None);
     }
 
     /// Makes this the tap of the calling thread; the supervisor does so in every device thread.
@@ -135,11 +178,20 @@ impl Tap {
         CURRENT.set(Some(self.clone()));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Recording>> {
+    fn lock(&self) -> MutexGuard<'_, Listeners> {
         self.0
-            .recording
+            .listeners
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes who listens; wires ask for nothing when nobody does.
+    fn change<T>(&self, change: impl FnOnce(&mut Listeners) -> T) -> T {
+        let mut listeners = self.lock();
+        let changed = change(&mut listeners);
+        let is_on = listeners.recording.is_some() || listeners.watch.is_some();
+        self.0.is_on.store(is_on, Ordering::SeqCst);
+        changed
     }
 }
 
@@ -171,13 +223,34 @@ impl Recording {
         self.recorded.bytes = total;
         self.recorded.lines += 1;
     }
+}
 
-    fn stamped(&mut self, text: &str) {
-        let elapsed = clock::now().saturating_duration_since(self.start);
-        self.line(&format!("{:.6} {text}", elapsed.as_secs_f64()));
+impl Words {
+    fn new(privacy: Privacy) -> Self {
+        Self {
+            start: clock::now(),
+            privacy,
+            run: None,
+        }
     }
 
-    fn bytes(&mut self, direction: Direction, bytes: &[u8], is_personal: bool) {
+    fn stamped(&self, text: &str) -> String {
+        let elapsed = clock::now().saturating_duration_since(self.start);
+        format!("{:.6} {text}", elapsed.as_secs_f64())
+    }
+
+    fn note(&mut self, text: &str) -> String {
+        self.run = None;
+        self.stamped(&format!("- {text}"))
+    }
+
+    /// What is shown of the bytes, and how many are not.
+    fn bytes(
+        &mut self,
+        direction: Direction,
+        bytes: &[u8],
+        is_personal: bool,
+    ) -> [Option<String>; 2] {
         let so_far = match self.run {
             Some((running, count)) if running == direction => count,
             Some(_) | None => 0,
@@ -193,12 +266,51 @@ impl Recording {
             Direction::Sent => '>',
             Direction::Received => '<',
         };
-        if !shown.is_empty() {
+        let hex = || {
             let hex: Vec<String> = shown.iter().map(|byte| format!("{byte:02X}")).collect();
-            self.stamped(&format!("{sign} {}", hex.join(" ")));
+            self.stamped(&format!("{sign} {}", hex.join(" ")))
+        };
+        let count = || self.stamped(&format!("{sign} *{}", masked.len()));
+        [
+            (!shown.is_empty()).then(hex),
+            (!masked.is_empty()).then(count),
+        ]
+    }
+}
+
+impl Watch {
+    fn keep(&mut self, line: String) {
+        if self.lines.len() >= self.lines_max {
+            self.lines.pop_front();
         }
-        if !masked.is_empty() {
-            self.stamped(&format!("{sign} *{}", masked.len()));
+        self.lines.push_back(line);
+    }
+}
+
+impl Listeners {
+    fn bytes(&mut self, direction: Direction, bytes: &[u8], is_personal: bool) {
+        if let Some(recording) = &mut self.recording {
+            let lines = recording.words.bytes(direction, bytes, is_personal);
+            for line in lines.into_iter().flatten() {
+                recording.line(&line);
+            }
+        }
+        if let Some(watch) = &mut self.watch {
+            let lines = watch.words.bytes(direction, bytes, is_personal);
+            for line in lines.into_iter().flatten() {
+                watch.keep(line);
+            }
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        if let Some(recording) = &mut self.recording {
+            let line = recording.words.note(text);
+            recording.line(&line);
+        }
+        if let Some(watch) = &mut self.watch {
+            let line = watch.words.note(text);
+            watch.keep(line);
         }
     }
 }
@@ -225,24 +337,20 @@ pub(crate) fn bytes(direction: Direction, bytes: &[u8]) {
     if bytes.is_empty() {
         return;
     }
-    with_recording(|recording| recording.bytes(direction, bytes, PERSONAL.get() > 0));
+    with_listeners(|listeners| listeners.bytes(direction, bytes, PERSONAL.get() > 0));
 }
 
 /// Something else happened on a wire of this thread; never personal data.
 pub(crate) fn note(text: impl FnOnce() -> String) {
-    with_recording(|recording| {
-        recording.run = None;
-        recording.stamped(&format!("- {}", text()));
-    });
+    with_listeners(|listeners| listeners.note(&text()));
 }
 
-fn with_recording(act: impl FnOnce(&mut Recording)) {
+fn with_listeners(act: impl FnOnce(&mut Listeners)) {
     CURRENT.with_borrow(|tap| {
         if let Some(tap) = tap
             && tap.0.is_on.load(Ordering::Relaxed)
-            && let Some(recording) = tap.lock().as_mut()
         {
-            act(recording);
+            act(&mut tap.lock());
         }
     });
 }
@@ -318,5 +426,39 @@ mod tests {
         assert!(recorded.is_cut && recorded.bytes <= FILE_BYTES_MAX as u64);
         assert!(tap.start(&path, Privacy::Masked, &[]).is_err());
         assert_eq!(tap.stop().unwrap(), None);
+    }
+
+    #[test]
+    fn whoever_watches_sees_the_last_lines_masked_whether_or_not_it_is_recorded() {
+        let directory = tempfile::tempdir().unwrap();
+        let tap = Tap::default();
+        tap.install();
+        bytes(Direction::Sent, b"unheard");
+        tap.watch(2);
+        assert!(!tap.is_recording() && tap.lines().is_empty());
+        bytes(Direction::Sent, &[0x01]);
+        tap.start(
+            &directory.path().join("recording"),
+            Privacy::Everything,
+            &[],
+        )
+        .unwrap();
+        {
+            let _personal = personal();
+            bytes(Direction::Received, b"name");
+        }
+        note(|| "closed".to_owned());
+        let lines = tap.lines();
+        let content: Vec<&str> = lines
+            .iter()
+            .map(|line| line.split_once(' ').unwrap().1)
+            .collect();
+        assert_eq!(content, ["< *4", "- closed"]);
+        assert_eq!(tap.stop().unwrap().unwrap().lines, 4);
+        bytes(Direction::Sent, &[0x02]);
+        assert!(tap.lines()[1].ends_with("> 02"));
+        tap.unwatch();
+        bytes(Direction::Sent, &[0x03]);
+        assert!(tap.lines().is_empty());
     }
 }

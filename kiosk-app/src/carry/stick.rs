@@ -181,14 +181,14 @@ fn unexpected() -> StickError {
 }
 
 /// A directory that can be written into.
-struct Medium {
+pub(crate) struct Medium {
     directory: PathBuf,
     /// Open, so that names in it can be made durable.
     handle: File,
 }
 
 impl Medium {
-    fn open(directory: &Path) -> Result<Self, StickError> {
+    pub(crate) fn open(directory: &Path) -> Result<Self, StickError> {
         let refused = |reason| StickError::Directory {
             path: directory.to_path_buf(),
             reason,
@@ -211,7 +211,7 @@ impl Medium {
         })
     }
 
-    fn check_room(&self, needed: u64) -> Result<(), StickError> {
+    pub(crate) fn check_room(&self, needed: u64) -> Result<(), StickError> {
         let found = statvfs(self.directory.as_path()).map_err(write_failed)?;
         let free = found.f_bavail.saturating_mul(found.f_frsize);
         let needed = needed.saturating_add(FREE_MARGIN);
@@ -225,7 +225,7 @@ impl Medium {
     }
 
     /// A new file that gets its name when it is finished.
-    fn begin(&self, name: &str) -> Result<PartFile<'_>, StickError> {
+    pub(crate) fn begin(&self, name: &str) -> Result<PartFile<'_>, StickError> {
         let path = self.directory.join(name);
         if fs::symlink_metadata(&path).is_ok() {
             return Err(StickError::Exists { path });
@@ -255,7 +255,7 @@ impl Medium {
 }
 
 /// A part that is being written; dropped before it is finished, it goes away.
-struct PartFile<'a> {
+pub(crate) struct PartFile<'a> {
     medium: &'a Medium,
     file: File,
     partial: PathBuf,
@@ -266,7 +266,7 @@ struct PartFile<'a> {
 
 impl PartFile<'_> {
     /// On the medium, under its name, with its name on the medium too.
-    fn finish(self) -> Result<PathBuf, StickError> {
+    pub(crate) fn finish(self) -> Result<PathBuf, StickError> {
         let failed = |source| StickError::Write { source };
         self.file.sync_all().map_err(failed)?;
         let (from, to) = (self.partial.as_path(), self.path.as_path());

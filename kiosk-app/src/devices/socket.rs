@@ -1,7 +1,7 @@
 //! The way into a running terminal for the technician's commands: a Unix socket that only the
 //! terminal's own user can open. One JSON object a line in, one out. It shows devices, changes log
-//! levels, records, and takes questions to the desk of the queue; it cannot touch the screen or a
-//! device.
+//! levels, records, has guided tests run between two visits, and takes questions to the desk of the
+//! queue; it cannot touch the screen.
 //!
 //! Where a question takes or brings more than a line (a bundle, receipts, the audit log), the bytes
 //! travel in frames: four bytes of length, big-endian, then the content; a length of zero ends them.
@@ -12,6 +12,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ use super::{Report, Roster};
 use crate::clock;
 use crate::desk::{self, Desk};
 use crate::logging;
+use crate::runtime::Input;
+use crate::selftest::headless::{EXAM_LIMIT, News, Request};
+use crate::selftest::{Outcome, Wanted};
 
 /// Name of the socket in the directory of the durable state.
 pub const NAME: &str = "devices.sock";
@@ -39,6 +43,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Wait for the desk: 10,000 receipts on a slow disk take minutes.
 const DESK_PATIENCE: Duration = Duration::from_mins(10);
+
+/// News of an exam that may wait for a slow reader; with more, the exam is broken off.
+const NEWS_LIMIT: usize = 64;
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +74,15 @@ pub enum Ask {
         /// The device.
         device: String,
     },
+    /// Run guided tests; each that ends is an answer, and a last answer says that all have.
+    SelfTest {
+        /// Only those of this device.
+        #[serde(default)]
+        device: Option<String>,
+        /// Only this one.
+        #[serde(default)]
+        test: Option<String>,
+    },
     /// Something for the desk of the queue.
     Desk(desk::Ask),
 }
@@ -79,6 +95,11 @@ pub enum Answer {
     Report(Report),
     /// The desk answers.
     Desk(desk::Answer),
+    /// A guided test has ended; more answers come.
+    Tested {
+        /// How.
+        outcome: Outcome,
+    },
     /// It was done.
     Done {
         /// What, in words.
@@ -97,6 +118,38 @@ pub enum Answer {
 /// # Errors
 /// The socket cannot be made or its rights cannot be set.
 pub fn serve(directory: &Path, roster: Roster, desk: Option<Desk>) -> io::Result<()> {
+    serve_room(
+        directory,
+        Room {
+            roster,
+            desk,
+            exams: None,
+        },
+    )
+}
+
+/// As [`serve`], and guided tests are asked of the loop behind `exams`.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_with(
+    directory: &Path,
+    roster: Roster,
+    desk: Option<Desk>,
+    exams: &SyncSender<Input>,
+) -> io::Result<()> {
+    let exams = Some(exams.clone());
+    serve_room(
+        directory,
+        Room {
+            roster,
+            desk,
+            exams,
+        },
+    )
+}
+
+fn serve_room(directory: &Path, whole: Room) -> io::Result<()> {
     let path = directory.join(NAME);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -114,8 +167,9 @@ pub fn serve(directory: &Path, roster: Roster, desk: Option<Desk>) -> io::Result
                     continue;
                 }
                 let room = Room {
-                    roster: roster.clone(),
-                    desk: another(desk.as_ref()),
+                    roster: whole.roster.clone(),
+                    desk: another(whole.desk.as_ref()),
+                    exams: whole.exams.clone(),
                 };
                 open.fetch_add(1, Ordering::SeqCst);
                 let count = Arc::clone(&open);
@@ -141,6 +195,7 @@ pub fn serve(directory: &Path, roster: Roster, desk: Option<Desk>) -> io::Result
 struct Room {
     roster: Roster,
     desk: Option<Desk>,
+    exams: Option<SyncSender<Input>>,
 }
 
 fn another(desk: Option<&Desk>) -> Option<Desk> {
@@ -163,12 +218,48 @@ fn answer_all(stream: &UnixStream, mut room: Room) -> io::Result<()> {
         }
         let answer = match serde_json::from_str(&line) {
             Ok(Ask::Desk(ask)) => Answer::Desk(at_desk(ask, &mut room, &mut lines, &mut out)?),
+            Ok(Ask::SelfTest { device, test }) => {
+                examine(Wanted { device, test }, room.exams.as_ref(), &mut out)?
+            }
             Ok(ask) => answer(ask, &room.roster),
             Err(error) => refused(format!("not understood: {error}")),
         };
-        let mut line = serde_json::to_vec(&answer)?;
-        line.push(b'\n');
-        out.write_all(&line)?;
+        tell(&mut out, &answer)?;
+    }
+}
+
+fn tell(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    out.write_all(&line)
+}
+
+/// Has the loop run guided tests and tells of each; gives the last answer. When nobody reads any
+/// more, the news have nowhere to go, and the loop ends the tests.
+fn examine(
+    wanted: Wanted,
+    exams: Option<&SyncSender<Input>>,
+    out: &mut impl Write,
+) -> io::Result<Answer> {
+    let (news, told) = sync_channel(NEWS_LIMIT);
+    let request = Input::Examine(Request { wanted, news });
+    let is_asked = exams.is_some_and(|exams| exams.try_send(request).is_ok());
+    if !is_asked {
+        return Ok(refused("the terminal cannot run tests now".to_owned()));
+    }
+    // Each turn is one test, and the loop ends an exam that outlasts its limit.
+    loop {
+        match told.recv_timeout(EXAM_LIMIT) {
+            Ok(News::Ended(outcome)) => tell(out, &Answer::Tested { outcome })?,
+            Ok(News::Over) => {
+                let words = "all tests have ended".to_owned();
+                return Ok(Answer::Done { words });
+            }
+            Ok(News::Refused(words)) => return Ok(refused(words)),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                return Ok(refused("the terminal does not go on".to_owned()));
+            }
+        }
     }
 }
 
@@ -274,7 +365,7 @@ impl<R: Read> Read for FrameReader<'_, R> {
 
 fn answer(ask: Ask, roster: &Roster) -> Answer {
     match ask {
-        Ask::Desk(_) => refused("the desk is asked elsewhere".to_owned()),
+        Ask::Desk(_) | Ask::SelfTest { .. } => refused("that is asked elsewhere".to_owned()),
         Ask::List => Answer::Report(roster.report(&Sysfs::default(), true)),
         Ask::Level { device, level } => set_level(roster, &device, level.as_deref()),
         Ask::Record {
@@ -404,10 +495,42 @@ impl Line {
                 code: "queue.no-answer".to_owned(),
                 words,
             }),
-            Answer::Report(_) | Answer::Done { .. } => Err(io::Error::new(
+            Answer::Report(_) | Answer::Done { .. } | Answer::Tested { .. } => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the terminal answered something else",
             )),
+        }
+    }
+
+    /// Has guided tests run; `ended` is told of each. `Err` in the answer when they were refused or
+    /// broken off, in words.
+    ///
+    /// # Errors
+    /// The terminal does not answer.
+    pub fn examine(
+        &mut self,
+        wanted: &Wanted,
+        ended: &mut dyn FnMut(Outcome),
+    ) -> io::Result<Result<(), String>> {
+        self.stream
+            .get_ref()
+            .set_read_timeout(Some(DESK_PATIENCE))?;
+        self.send(&Ask::SelfTest {
+            device: wanted.device.clone(),
+            test: wanted.test.clone(),
+        })?;
+        loop {
+            match self.answer()? {
+                Answer::Tested { outcome } => ended(outcome),
+                Answer::Done { .. } => return Ok(Ok(())),
+                Answer::Refused { words } => return Ok(Err(words)),
+                Answer::Report(_) | Answer::Desk(_) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "the terminal answered something else",
+                    ));
+                }
+            }
         }
     }
 
@@ -446,6 +569,13 @@ mod tests {
                 r#"{"ask":"stop-recording","device":"scanner"}"#,
                 Ask::StopRecording {
                     device: "scanner".to_owned(),
+                },
+            ),
+            (
+                r#"{"ask":"self-test","test":"machine.disk"}"#,
+                Ask::SelfTest {
+                    device: None,
+                    test: Some("machine.disk".to_owned()),
                 },
             ),
             (
@@ -516,6 +646,58 @@ mod tests {
                 matches!(&answer, desk::Answer::Refused { code, .. } if code == "queue.in-use"),
                 "{answer:?}"
             );
+        }
+    }
+
+    #[test]
+    fn guided_tests_are_told_one_by_one_and_refusals_in_words() {
+        let directory = tempfile::tempdir().unwrap();
+        let (exams, asked) = sync_channel(4);
+        serve_with(directory.path(), Roster::default(), None, &exams).unwrap();
+        let outcome = Outcome {
+            test: "machine.disk".to_owned(),
+            device: String::new(),
+            verdict: crate::selftest::Verdict::Passed,
+            figures: std::collections::BTreeMap::new(),
+            problem: String::new(),
+            took_ms: 7,
+        };
+        let told = outcome.clone();
+        // The loop of a terminal that answers twice: once with two tests, once with words.
+        let turns = thread::spawn(move || {
+            for is_free in [true, false] {
+                let Ok(Input::Examine(request)) = asked.recv() else {
+                    panic!("something else was asked");
+                };
+                assert_eq!(request.wanted.test.as_deref(), Some("machine.disk"));
+                if is_free {
+                    request.news.send(News::Ended(told.clone())).unwrap();
+                    request.news.send(News::Ended(told.clone())).unwrap();
+                    request.news.send(News::Over).unwrap();
+                } else {
+                    let words = "somebody is at the terminal".to_owned();
+                    request.news.send(News::Refused(words)).unwrap();
+                }
+            }
+        });
+        let mut line = Line::open(directory.path()).unwrap().unwrap();
+        let wanted = Wanted {
+            test: Some("machine.disk".to_owned()),
+            ..Wanted::default()
+        };
+        let mut ended = Vec::new();
+        let first = line.examine(&wanted, &mut |outcome| ended.push(outcome));
+        assert_eq!(first.unwrap(), Ok(()));
+        assert_eq!(ended, [outcome.clone(), outcome]);
+        let second = line.examine(&wanted, &mut |_| panic!("nothing was tested"));
+        assert!(second.unwrap().unwrap_err().contains("somebody"));
+        turns.join().unwrap();
+        // Where nothing can be tested, that is said, and the line stays usable.
+        let directory = tempfile::tempdir().unwrap();
+        serve(directory.path(), Roster::default(), None).unwrap();
+        let mut line = Line::open(directory.path()).unwrap().unwrap();
+        for _ in 0..2 {
+            assert!(line.examine(&wanted, &mut |_| {}).unwrap().is_err());
         }
     }
 }

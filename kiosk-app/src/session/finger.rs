@@ -31,6 +31,7 @@ impl Session {
                     self.end_visit(now, false, effects);
                 }
             }
+            Touch::Staff => self.staff_asked(now, effects),
             Touch::Back => self.back(now, effects),
             Touch::Next => self.next(now, effects),
             Touch::Other => self.other(now, effects),
@@ -56,7 +57,7 @@ impl Session {
         }
     }
 
-    fn set(&mut self, touch: &Touch) {
+    pub(super) fn set(&mut self, touch: &Touch) {
         match touch {
             Touch::Language(language) => self.language = *language,
             Touch::TextSize(size) => self.text_size = *size,
@@ -70,6 +71,7 @@ impl Session {
             | Touch::Key(_)
             | Touch::Page { .. }
             | Touch::Search
+            | Touch::Staff
             | Touch::Stay
             | Touch::Activity => {}
         }
@@ -139,6 +141,7 @@ impl Session {
             | Page::Fetching { .. }
             | Page::Painting { .. }
             | Page::PrintingPages { .. }
+            | Page::Staff(_)
             | Page::TrackScan { .. }
             | Page::TrackAsking { .. }
             | Page::Trouble { .. } => {}
@@ -180,7 +183,8 @@ impl Session {
             | Page::TrackAsking { .. }
             | Page::TrackResult { .. }
             | Page::Trouble { .. }
-            | Page::Leave { .. } => {}
+            | Page::Leave { .. }
+            | Page::Staff(_) => {}
         }
     }
 
@@ -241,7 +245,8 @@ impl Session {
             | Page::TrackScan { .. }
             | Page::TrackAsking { .. }
             | Page::TrackResult { .. }
-            | Page::Leave { .. } => {}
+            | Page::Leave { .. }
+            | Page::Staff(_) => {}
         }
     }
 
@@ -314,7 +319,8 @@ impl Session {
             | Page::TrackAsking { .. }
             | Page::TrackResult { .. }
             | Page::Trouble { .. }
-            | Page::Leave { .. } => {}
+            | Page::Leave { .. }
+            | Page::Staff(_) => {}
         }
     }
 
@@ -401,12 +407,19 @@ impl Session {
             | Page::Rating { .. }
             | Page::TrackAsking { .. }
             | Page::Trouble { .. }
-            | Page::Leave { .. } => {}
+            | Page::Leave { .. }
+            | Page::Staff(_) => {}
         }
     }
 
     /// True where "back" leads somewhere.
     pub(super) fn can_go_back(&self) -> bool {
+        if let Page::Staff(mode) = &self.page {
+            return mode.can_go_back();
+        }
+        if self.is_staff_asking() {
+            return false;
+        }
         matches!(
             self.page,
             Page::Introduction

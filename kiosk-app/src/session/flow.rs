@@ -26,7 +26,7 @@ impl Session {
     /// Why an item cannot start now, as a problem code; `None` when it can.
     pub(super) fn obstacle(&self, item: &Item) -> Option<&'static str> {
         if self.is_closed() && !self.visit.has_begun {
-            return Some("session.closed");
+            return Some(self.closed_code());
         }
         if self.is_suspended(&item.id) {
             return Some("session.suspended");
@@ -48,9 +48,17 @@ impl Session {
     /// Why no device of a class can be used, as a problem code.
     pub(super) fn device_obstacle(&self, class: DeviceClass) -> Option<&'static str> {
         let mut code = named(class, "device.not-there");
-        for (_, status) in self.devices.values().filter(|(other, _)| *other == class) {
+        let ours = self
+            .devices
+            .iter()
+            .filter(|(_, (other, _))| *other == class);
+        for (device, (_, status)) in ours {
             if status.is_ready() {
-                return None;
+                if !self.has_failed_test(device) {
+                    return None;
+                }
+                code = "session.test-failed";
+                continue;
             }
             if status.state == DeviceState::Starting {
                 code = "device.starting";

@@ -8,6 +8,9 @@ use crate::catalogue::Item;
 use crate::clock::Moment;
 use crate::event::{Effect, Order};
 
+/// Who orders, in the audit log.
+const PLATFORM: &str = "platform";
+
 impl Session {
     pub(super) fn ordered(&mut self, id: Uuid, order: Order, effects: &mut Vec<Effect>) {
         let before = self.standing.clone();
@@ -20,6 +23,7 @@ impl Session {
             }
             Order::Unlock => {
                 self.standing.is_locked = false;
+                self.try_normally(PLATFORM, effects);
                 Ok(())
             }
             Order::Restart => {
@@ -67,6 +71,20 @@ impl Session {
 
     /// True while nobody new is served.
     pub(super) fn is_closed(&self) -> bool {
+        let is_safe = self.safe_reason().is_some();
+        is_safe || self.is_closed_by_order() || self.standing.is_day_closed
+    }
+
+    /// The code that says why nobody new is served.
+    pub(super) fn closed_code(&self) -> &'static str {
+        if self.standing.is_day_closed && !self.is_closed_by_order() {
+            "session.day-closed"
+        } else {
+            "session.closed"
+        }
+    }
+
+    fn is_closed_by_order(&self) -> bool {
         self.standing.is_locked || self.restart.is_some() || self.is_ending
     }
 

@@ -18,7 +18,7 @@ use crate::words::{Lang, fill, text};
 pub(super) fn view(session: &Session, now: Moment) -> View {
     View {
         frame: frame(session, now),
-        screen: screen(session),
+        screen: screen(session, now),
     }
 }
 
@@ -47,7 +47,7 @@ fn frame(session: &Session, now: Moment) -> Frame {
     let has_forgotten = session.is_card_present()
         && matches!(
             session.page,
-            Page::Attract | Page::Leave { .. } | Page::Rating { .. }
+            Page::Attract | Page::Leave { .. } | Page::Rating { .. } | Page::Staff(_)
         );
     let has_left_slip = session.has_media(DeviceClass::SlipPrinter)
         && matches!(
@@ -132,10 +132,13 @@ fn progress(session: &Session) -> Option<Progress> {
     })
 }
 
-fn screen(session: &Session) -> Screen {
+fn screen(session: &Session, now: Moment) -> Screen {
     let lang = session.lang();
+    if session.is_staff_asking() {
+        return session.staff_request_screen();
+    }
     match &session.page {
-        Page::Attract if session.is_closed() => closed(lang),
+        Page::Attract if session.is_closed() => closed(session, lang),
         Page::Attract => Screen::Attract {
             board: session.site.board.clone(),
         },
@@ -194,12 +197,16 @@ fn screen(session: &Session) -> Screen {
         } => track_result(lang, number, state, words, updated),
         Page::Trouble { code, words, ways } => trouble(lang, code, words, ways),
         Page::Leave { is_timed_out, .. } => leave(session, *is_timed_out),
+        Page::Staff(mode) => Screen::Staff(Box::new(session.staff_page(mode, now))),
     }
 }
 
 /// Nobody is served; the telephone stands in the header.
-fn closed(lang: Lang) -> Screen {
-    let problem = problem::get("session.closed");
+fn closed(session: &Session, lang: Lang) -> Screen {
+    if let Some(reason) = session.safe_reason() {
+        return Screen::Staff(Box::new(session.safe_page(reason)));
+    }
+    let problem = problem::get(session.closed_code());
     Screen::Problem {
         title: problem.title(lang).to_owned(),
         advice: problem.advice(lang).to_owned(),

@@ -133,7 +133,8 @@ impl Visitor {
             | Screen::Capture { .. }
             | Screen::Done { .. }
             | Screen::Rating { .. }
-            | Screen::Leave { .. } => next,
+            | Screen::Leave { .. }
+            | Screen::Staff(_) => next,
             Screen::Introduction { .. }
             | Screen::Preview { .. }
             | Screen::Scan { .. }

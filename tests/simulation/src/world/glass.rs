@@ -181,7 +181,10 @@ impl World {
             | Effect::PrintPages { .. }
             | Effect::Erased(_)
             | Effect::Restart(_)
-            | Effect::CollectLogs(_) => {}
+            | Effect::CollectLogs(_)
+            | Effect::Staff(..)
+            | Effect::Probe(..)
+            | Effect::TryNormally(_) => {}
         }
         Ok(None)
     }

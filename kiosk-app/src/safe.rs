@@ -1,0 +1,268 @@
+//! Runs the terminal in the mode that its count of bad ends asks for, and writes down how it ended.
+//!
+//! Safe mode is the same program with less: no items, no devices. The bare mode opens neither store
+//! nor line nor keys: words on the glass, a pulse for the service manager, and after half an hour one
+//! more attempt of safe mode, because what is queued must not wait for a repair.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use kiosk_ui::{Touch, Ui, UiError, UiHandle, View};
+use offline_cache::CacheError;
+
+use crate::boot::{Boot, Mode};
+use crate::catalogue::Catalogue;
+use crate::clock::{self, Moment};
+use crate::config::Config;
+use crate::event::Event;
+use crate::runtime::{Farewell, StartError, Terminal};
+use crate::session::{Session, Site};
+use crate::vital;
+use crate::watchdog::{self, Pulse};
+
+/// How often it is looked whether somebody has ended safe mode from outside.
+const RELEASE_INTERVAL: Duration = Duration::from_secs(1);
+/// The bare glass turns this often, for its clock.
+const TICK: Duration = Duration::from_millis(250);
+/// How long the bare mode lasts. Chosen: what waits in the queue is sent at most so much later, and
+/// a safe mode that always fails shows a dark glass for a second of so many.
+const BARE_LIMIT: Duration = Duration::from_mins(30);
+
+/// Why the terminal did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The display has gone away.
+    #[error(transparent)]
+    Display(#[from] UiError),
+    /// A thread cannot be started.
+    #[error("a thread cannot be started")]
+    Thread(#[from] io::Error),
+}
+
+impl RunError {
+    /// True for what no smaller program could mend, and what passes by itself: a display that is not
+    /// there yet, and a technician's command that has the store open.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Display(_) => true,
+            Self::Start(StartError::Store { source, .. }) => matches!(source, CacheError::InUse),
+            Self::Start(
+                StartError::Keys(_)
+                | StartError::Device(_)
+                | StartError::Platform(_)
+                | StartError::Thread(_),
+            )
+            | Self::Thread(_) => false,
+        }
+    }
+}
+
+/// Runs the terminal behind `ui` until it ends, and counts how it did. Call it on the main thread.
+///
+/// # Errors
+/// [`RunError`]; the end is counted as a bad one where a smaller program could help.
+pub fn run(
+    config: &Config,
+    boot: &Boot,
+    ui: Ui,
+    touches: Receiver<Touch>,
+) -> Result<Farewell, RunError> {
+    let outcome = match boot.mode() {
+        Mode::Normal => whole(config, boot, ui, touches),
+        Mode::Safe(_) => safe(config, boot, ui, touches),
+        Mode::Bare(_) => bare(config, boot, ui, touches),
+    };
+    match &outcome {
+        Err(error) if !error.is_passing() => boot.failed(&with_causes(error)),
+        Ok(_) | Err(_) => boot.ended(),
+    }
+    outcome
+}
+
+fn whole(
+    config: &Config,
+    boot: &Boot,
+    ui: Ui,
+    touches: Receiver<Touch>,
+) -> Result<Farewell, RunError> {
+    let terminal = Terminal::start(config, boot, ui.handle(), touches)?;
+    ui.run()?;
+    Ok(terminal.stop())
+}
+
+fn safe(
+    config: &Config,
+    boot: &Boot,
+    ui: Ui,
+    touches: Receiver<Touch>,
+) -> Result<Farewell, RunError> {
+    let terminal = Terminal::start(config, boot, ui.handle(), touches)?;
+    let is_released = Arc::new(AtomicBool::new(false));
+    watch_for_release(boot, ui.handle(), &is_released)?;
+    ui.run()?;
+    let farewell = terminal.stop();
+    Ok(if is_released.load(Ordering::Acquire) {
+        Farewell::Restart
+    } else {
+        farewell
+    })
+}
+
+/// Ends the glass when a command has ended safe mode; lives as long as the process.
+fn watch_for_release(boot: &Boot, ui: UiHandle, is_released: &Arc<AtomicBool>) -> io::Result<()> {
+    let boot = boot.clone();
+    let is_released = Arc::clone(is_released);
+    thread::Builder::new()
+        .name("release".to_owned())
+        .spawn(move || {
+            while !boot.is_released() {
+                thread::park_timeout(RELEASE_INTERVAL);
+            }
+            tracing::info!("safe mode was ended; the terminal starts anew");
+            is_released.store(true, Ordering::Release);
+            ui.quit();
+        })
+        .map(drop)
+}
+
+fn bare(
+    config: &Config,
+    boot: &Boot,
+    ui: Ui,
+    touches: Receiver<Touch>,
+) -> Result<Farewell, RunError> {
+    let glass = Bare {
+        session: Session::new(Arc::new(Catalogue::default()), site(config))
+            .safe(boot.mode().clone()),
+        ui: ui.handle(),
+        pulse: watchdog::start(&ui.handle(), || {})?,
+        shown: None,
+        began: clock::now().uptime,
+    };
+    let own = boot.clone();
+    vital::spawn("bare", move || glass.run(&own, &touches))?;
+    ui.run()?;
+    Ok(Farewell::Restart)
+}
+
+/// What the configuration says about the place.
+pub(crate) fn site(config: &Config) -> Site {
+    Site {
+        name: config.terminal.site.clone(),
+        terminal: config.terminal.id.clone(),
+        help_phone: config.terminal.help_phone.clone(),
+        board: config.terminal.board.clone(),
+    }
+}
+
+/// The glass with nothing behind it.
+struct Bare {
+    session: Session,
+    ui: UiHandle,
+    pulse: Pulse,
+    shown: Option<View>,
+    began: Duration,
+}
+
+impl Bare {
+    fn run(mut self, boot: &Boot, touches: &Receiver<Touch>) {
+        let mut looked = Duration::ZERO;
+        loop {
+            match touches.recv_timeout(TICK) {
+                Ok(touch) => self.touched(touch, clock::now()),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.pulse.turn();
+            let now = clock::now();
+            self.show(now);
+            let is_over = now.uptime.saturating_sub(self.began) >= BARE_LIMIT;
+            if is_over {
+                boot.dare_safe();
+            }
+            let is_time = now.uptime.saturating_sub(looked) >= RELEASE_INTERVAL;
+            if is_time {
+                looked = now.uptime;
+            }
+            if is_over || (is_time && boot.is_released()) {
+                self.ui.quit();
+                return;
+            }
+        }
+    }
+
+    /// Languages and sizes; nothing here could answer anything else.
+    fn touched(&mut self, touch: Touch, now: Moment) {
+        let is_setting = matches!(
+            touch,
+            Touch::Language(_) | Touch::TextSize(_) | Touch::Contrast(_)
+        );
+        if is_setting {
+            let effects = self.session.apply(Event::Touch(touch), now);
+            debug_assert!(effects.is_empty(), "a setting asks for nothing");
+        }
+    }
+
+    fn show(&mut self, now: Moment) {
+        let view = self.session.view(now);
+        if self.shown.as_ref() != Some(&view) {
+            self.ui.show(view.clone());
+            self.shown = Some(view);
+        }
+    }
+}
+
+/// An error with everything behind it, in one line.
+fn with_causes(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    // A chain of errors is made by hand and ends; one that did not would be cut by the file's bound.
+    for _ in 0..8 {
+        let Some(next) = cause else { break };
+        words = format!("{words}: {next}");
+        cause = next.source();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_no_bad_end() {
+        let store = |source| {
+            RunError::Start(StartError::Store {
+                path: PathBuf::from("store"),
+                source,
+            })
+        };
+        assert!(store(CacheError::InUse).is_passing());
+        assert!(!store(CacheError::DiskFull).is_passing());
+        assert!(RunError::Display(UiError::AlreadyOpen).is_passing());
+        assert!(!RunError::Thread(io::ErrorKind::OutOfMemory.into()).is_passing());
+    }
+
+    #[test]
+    fn an_error_is_written_down_with_its_cause() {
+        let error = RunError::Start(StartError::Store {
+            path: PathBuf::from("store"),
+            source: CacheError::DiskFull,
+        });
+        let words = with_causes(&error);
+        assert!(
+            words.contains("store") && words.ends_with("the disk is full"),
+            "{words}"
+        );
+    }
+}

@@ -1,0 +1,321 @@
+//! A guided test on the glass: its pages, its end, and what its outcome changes. A failed device
+//! serves no visitors until a test of it passes; how it was before stands beside how it is now.
+
+use std::collections::BTreeSet;
+
+use kiosk_ui::{Mark, Pattern, StaffPage, StaffRow, StaffSection, Touch};
+
+use super::facts::mark;
+use super::ids::{Button, Id, Plain};
+use super::menu::{action, fact, row};
+use super::{Hand, Leaf, Mode, Sight};
+use crate::event::{Event, Standing};
+use crate::problem;
+use crate::selftest::{self, Outcome, Plan, Run, Setting, Verdict, figure_name};
+use crate::words::{Lang, fill, text};
+use crate::workbench::{Act, Topic};
+
+/// A test that runs.
+#[derive(Debug)]
+pub(super) struct Testing {
+    run: Run,
+    /// It is the end of the daily check.
+    is_daily: bool,
+}
+
+/// A test that is over.
+#[derive(Debug)]
+pub(super) struct Ended {
+    outcome: Outcome,
+    /// The outcome before this one.
+    before: Option<Outcome>,
+}
+
+impl Testing {
+    /// Lets go of every device; nothing when it is over already.
+    pub(super) fn cancel(&mut self, hand: &mut Hand<'_>) {
+        let effects = self.run.cancel();
+        hand.effects.extend(effects);
+    }
+
+    pub(super) fn page(&self, sight: &Sight<'_>) -> StaffPage {
+        let lang = sight.lang;
+        let test = self.run.page(lang, sight.now);
+        let (step, of) = test.step;
+        let values = [("step", step.to_string()), ("of", of.to_string())];
+        let values = values
+            .each_ref()
+            .map(|(name, value)| (*name, value.as_str()));
+        let figures: Vec<StaffRow> = test
+            .figures
+            .iter()
+            .map(|(name, value)| fact(name, value, Mark::None))
+            .collect();
+        let mut sections = Vec::new();
+        if !figures.is_empty() {
+            sections.push(StaffSection {
+                title: text(lang, "staff.measured").to_owned(),
+                rows: figures,
+            });
+        }
+        StaffPage {
+            name: "test".to_owned(),
+            title: test.title,
+            intro: format!("{} {}", fill(lang, "staff.step", &values), test.words),
+            is_busy: test.answers.is_empty() && test.pattern == Pattern::None,
+            code: test.code,
+            picture: test.picture,
+            drawing: test.drawing,
+            sections,
+            actions: test.answers,
+            pattern: test.pattern,
+            ..StaffPage::default()
+        }
+    }
+}
+
+impl Ended {
+    pub(super) fn page(&self, sight: &Sight<'_>) -> StaffPage {
+        let lang = sight.lang;
+        let outcome = &self.outcome;
+        let mut page = StaffPage {
+            name: "outcome".to_owned(),
+            title: text(lang, plan_key(&outcome.test)).to_owned(),
+            ..StaffPage::default()
+        };
+        let words = text(lang, verdict_key(outcome.verdict));
+        if outcome.verdict == Verdict::Failed {
+            words.clone_into(&mut page.warning);
+        } else {
+            words.clone_into(&mut page.intro);
+        }
+        if !outcome.problem.is_empty() {
+            let problem = problem::get(&outcome.problem);
+            problem.picture.clone_into(&mut page.drawing);
+            let rows = vec![
+                fact(problem.title(lang), &outcome.problem, mark(outcome.verdict)),
+                StaffRow {
+                    label: text(lang, action_key(&problem.action)).to_owned(),
+                    detail: problem.technician.clone(),
+                    ..StaffRow::default()
+                },
+            ];
+            page.sections.push(StaffSection {
+                title: text(lang, "staff.what-to-do").to_owned(),
+                rows,
+            });
+        }
+        if let Some(before) = &self.before {
+            page.sections.push(compared(lang, before, outcome));
+        }
+        let seconds = outcome.took_ms.div_ceil(1000).to_string();
+        let took = fill(lang, "staff.seconds", &[("seconds", &seconds)]);
+        let mut rows: Vec<StaffRow> = outcome
+            .figures
+            .iter()
+            .map(|(name, value)| fact(&figure_name(lang, name), value, Mark::None))
+            .collect();
+        rows.push(fact(text(lang, "staff.took"), took, Mark::None));
+        page.sections.push(StaffSection {
+            title: text(lang, "staff.measured").to_owned(),
+            rows,
+        });
+        if !outcome.device.is_empty() {
+            let device = Id::Open(Topic::Device(outcome.device.clone()));
+            page.sections.push(StaffSection {
+                rows: vec![row(&device, text(lang, "staff.to-device"))],
+                ..StaffSection::default()
+            });
+        }
+        let again = Id::Act(Button::Plain(Plain::Again));
+        page.actions
+            .push(action(&again, text(lang, "staff.test-again")));
+        page
+    }
+}
+
+/// Before and after, side by side.
+fn compared(lang: Lang, before: &Outcome, after: &Outcome) -> StaffSection {
+    let names: BTreeSet<&String> = before.figures.keys().chain(after.figures.keys()).collect();
+    let mut rows = vec![fact(
+        text(lang, "staff.verdict"),
+        format!(
+            "{} → {}",
+            text(lang, verdict_word(before.verdict)),
+            text(lang, verdict_word(after.verdict))
+        ),
+        mark(after.verdict),
+    )];
+    let value = |outcome: &Outcome, name: &String| {
+        let value = outcome.figures.get(name);
+        value.cloned().unwrap_or_else(|| "—".to_owned())
+    };
+    for name in names {
+        let (old, new) = (value(before, name), value(after, name));
+        if old != new {
+            rows.push(fact(
+                &figure_name(lang, name),
+                format!("{old} → {new}"),
+                Mark::None,
+            ));
+        }
+    }
+    StaffSection {
+        title: text(lang, "staff.before-after").to_owned(),
+        rows,
+    }
+}
+
+/// The texts have a title under the id of each test.
+fn plan_key(test: &str) -> &'static str {
+    selftest::plan(test).map_or("staff.tests", |plan| plan.id)
+}
+
+pub(super) fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Passed => "staff.passed",
+        Verdict::Failed => "staff.failed",
+        Verdict::Skipped => "staff.skipped",
+        Verdict::Canceled => "staff.canceled",
+    }
+}
+
+fn verdict_key(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Passed => "staff.has-passed",
+        Verdict::Failed => "staff.has-failed",
+        Verdict::Skipped => "staff.was-skipped",
+        Verdict::Canceled => "staff.was-canceled",
+    }
+}
+
+/// Who acts, by the word of XFS4IoT.
+pub(super) fn action_key(action: &str) -> &'static str {
+    match action {
+        "reset" => "staff.acts-machine",
+        "clear" => "staff.acts-village",
+        "configuration" => "staff.acts-city",
+        "suspend" => "staff.acts-vendor",
+        _ => "staff.acts-technician",
+    }
+}
+
+/// Remembers whether the device may serve visitors: as long as one of its tests has failed it may not.
+pub(super) fn keep(standing: &mut Standing, test: &str, device: &str, has_passed: bool) {
+    if device.is_empty() {
+        return;
+    }
+    if has_passed {
+        if let Some(tests) = standing.failed_tests.get_mut(device) {
+            tests.remove(test);
+        }
+        standing.failed_tests.retain(|_, tests| !tests.is_empty());
+    } else {
+        let tests = standing.failed_tests.entry(device.to_owned()).or_default();
+        tests.insert(test.to_owned());
+    }
+}
+
+impl Mode {
+    /// Begins a test that was chosen; one of a device that is not here does not exist.
+    pub(super) fn begin_test(&mut self, plan: &str, device: &str, hand: &mut Hand<'_>) {
+        let Some(plan) = selftest::plan(plan) else {
+            return;
+        };
+        let class = hand.sight.devices.get(device).map(|(class, _)| *class);
+        if plan.class == class && (class.is_some() || device.is_empty()) {
+            self.start_test(plan, device, false, hand);
+        }
+    }
+
+    /// The same test once more.
+    pub(super) fn test_again(&mut self, hand: &mut Hand<'_>) {
+        let Some(Leaf::Outcome(ended)) = self.leaves.last() else {
+            return;
+        };
+        let (test, device) = (ended.outcome.test.clone(), ended.outcome.device.clone());
+        self.leaves.pop();
+        self.begin_test(&test, &device, hand);
+    }
+
+    pub(super) fn start_test(
+        &mut self,
+        plan: &'static Plan,
+        device: &str,
+        is_daily: bool,
+        hand: &mut Hand<'_>,
+    ) {
+        self.leave_leaf(hand);
+        let setting = Setting {
+            devices: hand.sight.devices.clone(),
+            is_online: hand.sight.is_online,
+            upstreams: hand.sight.upstreams.clone(),
+            has_person: true,
+        };
+        let now = hand.sight.now;
+        let (run, effects) = Run::begin(plan, device, &setting, &mut || hand.ticket(), now);
+        hand.effects.extend(effects);
+        let testing = Box::new(Testing { run, is_daily });
+        self.open(Leaf::Testing(testing), hand);
+        self.settle_test(hand);
+    }
+
+    /// Everything that happens while a test runs is the test's to know.
+    pub(super) fn test_event(&mut self, event: &Event, hand: &mut Hand<'_>) {
+        let Some(Leaf::Testing(testing)) = self.leaves.last_mut() else {
+            return;
+        };
+        // The ways out are the mode's.
+        if matches!(event, Event::Touch(Touch::Back | Touch::Leave)) {
+            return;
+        }
+        let now = hand.sight.now;
+        let effects = testing.run.apply(event, &mut || hand.ticket(), now);
+        hand.effects.extend(effects);
+        self.settle_test(hand);
+    }
+
+    /// Stops the test that is on the glass; that it was stopped is recorded too.
+    pub(super) fn cancel_test(&mut self, hand: &mut Hand<'_>) {
+        if let Some(Leaf::Testing(testing)) = self.leaves.last_mut() {
+            testing.cancel(hand);
+            let outcome = testing.run.outcome().cloned();
+            self.leaves.pop();
+            if let Some(outcome) = outcome {
+                self.act(Act::Record(Box::new(outcome)), hand);
+            }
+        }
+    }
+
+    /// A test that is over is recorded, and counts for the visitors.
+    fn settle_test(&mut self, hand: &mut Hand<'_>) {
+        let Some(Leaf::Testing(testing)) = self.leaves.last() else {
+            return;
+        };
+        let Some(outcome) = testing.run.outcome().cloned() else {
+            return;
+        };
+        let is_daily = testing.is_daily;
+        self.leaves.pop();
+        hand.is_active = true;
+        let verdict = outcome.verdict;
+        if matches!(verdict, Verdict::Passed | Verdict::Failed) {
+            let has_passed = verdict == Verdict::Passed;
+            keep(
+                &mut hand.standing,
+                &outcome.test,
+                &outcome.device,
+                has_passed,
+            );
+        }
+        self.act(Act::Record(Box::new(outcome.clone())), hand);
+        let key = (outcome.test.clone(), outcome.device.clone());
+        let before = self.outcomes.insert(key, outcome.clone());
+        if is_daily {
+            self.daily_tested(verdict, hand);
+        } else {
+            let ended = Ended { outcome, before };
+            self.open(Leaf::Outcome(Box::new(ended)), hand);
+        }
+    }
+}

@@ -1,0 +1,697 @@
+//! The devices: what is wrong, who acts, what to do, what was tested; tickets and consumables.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use kiosk_device::DeviceClass;
+use kiosk_device::usb::sysfs::Sysfs;
+use kiosk_ui::{Mark, StaffRow, StaffSection};
+use offline_cache::{CacheError, TestRecord, Ticket, TicketState};
+use uuid::Uuid;
+
+use super::{
+    Filled, ROWS_MAX, act, facts, line, mark_of, minute, named, opens, remedy, section, sentence,
+};
+use crate::clock::Moment;
+use crate::devices::{FaultWords, Listed, Report};
+use crate::problem;
+use crate::selftest::{self, Readout};
+use crate::session::staff::ids::{Button, Id};
+use crate::words::{Lang, fill, text};
+use crate::workbench::bench::Bench;
+use crate::workbench::readiness::{TestLine, expected, is_fresh, verdict_key};
+use crate::workbench::{Facts, Topic};
+
+/// Tests of one device that are shown.
+const TESTS_SHOWN: u32 = 10;
+
+impl Bench {
+    pub(in crate::workbench) fn report_of_devices(&self) -> Report {
+        self.roster.report(&Sysfs::default(), true)
+    }
+
+    pub(super) fn devices(&self, lang: Lang) -> Facts {
+        let report = self.report_of_devices();
+        let known = report.devices.iter().map(|device| device_row(device, lang));
+        let unknown = report.unknown.iter().map(|device| StaffRow {
+            label: device.port.clone(),
+            value: device.guess.clone(),
+            detail: device.model.clone(),
+            mark: Mark::Unknown,
+            ..StaffRow::default()
+        });
+        facts([
+            section(lang, "bench.devices", known.collect()),
+            section(lang, "bench.unknown-devices", unknown.collect()),
+        ])
+    }
+
+    pub(super) fn device(&mut self, id: &str, lang: Lang, now: Moment) -> Filled {
+        let report = self.report_of_devices();
+        let Some(device) = report.devices.iter().find(|device| device.id == id) else {
+            return Ok(Facts {
+                warning: sentence("device.not-there", lang),
+                ..Facts::default()
+            });
+        };
+        let open: Vec<Ticket> = self
+            .cache
+            .tickets(true, ROWS_MAX)?
+            .into_iter()
+            .filter(|ticket| ticket.device == id)
+            .collect();
+        let records = self.cache.tests_of(id, TESTS_SHOWN)?;
+        let mut page = facts([
+            section(lang, "bench.state", state_rows(device, lang)),
+            section(
+                lang,
+                "bench.tickets",
+                open.iter()
+                    .map(|ticket| ticket_row(ticket, lang, now))
+                    .collect(),
+            ),
+            section(
+                lang,
+                "bench.tests",
+                test_rows(device, &records, lang, now.at),
+            ),
+            section(lang, "bench.counters", counter_rows(device, lang)),
+            section(lang, "bench.identity", identity_rows(device, lang)),
+        ]);
+        if let Some(fault) = device.faults.first() {
+            let who = text(lang, action_key(&fault.action));
+            page.warning = format!("{} · {who}", sentence(&fault.code, lang));
+            page.intro = remedy(&fault.code, lang);
+            page.drawing.clone_from(&problem::get(&fault.code).picture);
+        }
+        page.acts = device_acts(device, lang);
+        page.readouts = readouts(device);
+        Ok(page)
+    }
+
+    pub(super) fn tests(&self, lang: Lang, now: Moment) -> Filled {
+        let report = self.report_of_devices();
+        let at = self.time(now).at;
+        let lines = expected(&report, &self.cache.latest_tests()?, at);
+        let rows = |of_machine: bool| -> Vec<StaffRow> {
+            lines
+                .iter()
+                .filter(|test| test.device.is_empty() == of_machine)
+                .map(|test| test_row(test, lang))
+                .collect()
+        };
+        Ok(facts([
+            section(lang, "bench.devices", rows(false)),
+            section(lang, "bench.machine", rows(true)),
+        ]))
+    }
+
+    pub(super) fn tickets(&self, lang: Lang, now: Moment) -> Filled {
+        // What is mended waits only to be closed.
+        let mut open = self.cache.tickets(true, ROWS_MAX)?;
+        open.retain(|ticket| ticket.state.is_open());
+        let known: Vec<Uuid> = open.iter().map(|ticket| ticket.id).collect();
+        let all = self.cache.tickets(false, ROWS_MAX)?;
+        let over = all.iter().filter(|ticket| !known.contains(&ticket.id));
+        let mut page = facts([
+            section(
+                lang,
+                "bench.open-tickets",
+                open.iter()
+                    .map(|ticket| ticket_row(ticket, lang, now))
+                    .collect(),
+            ),
+            section(
+                lang,
+                "bench.closed-tickets",
+                over.map(|ticket| ticket_row(ticket, lang, now)).collect(),
+            ),
+        ]);
+        if open.is_empty() {
+            text(lang, "bench.no-tickets").clone_into(&mut page.intro);
+        }
+        Ok(page)
+    }
+
+    pub(super) fn ticket(&self, id: Uuid, lang: Lang, now: Moment) -> Filled {
+        let ticket = self.cache.ticket(id)?;
+        let mut page = facts([
+            section(lang, "bench.ticket", ticket_rows(&ticket, lang, now)),
+            section(lang, "bench.before-after", proof_rows(&ticket, lang)),
+            section(lang, "bench.parts", part_rows(&ticket)),
+        ]);
+        page.warning = sentence(&ticket.code, lang);
+        page.intro = remedy(&ticket.code, lang);
+        page.drawing.clone_from(&problem::get(&ticket.code).picture);
+        let replace = Button::Replace {
+            ticket: id,
+            class: ticket.class.clone(),
+        };
+        page.acts = match ticket.state {
+            TicketState::Open => vec![
+                act(lang, "bench.act-acknowledge", Button::Acknowledge(id)),
+                act(lang, "bench.act-replace", replace),
+            ],
+            TicketState::Acknowledged => vec![act(lang, "bench.act-replace", replace)],
+            TicketState::Mended => vec![
+                act(lang, "bench.act-close", Button::Close(id)),
+                act(lang, "bench.act-replace", replace),
+            ],
+            TicketState::Closed => Vec::new(),
+        };
+        Ok(page)
+    }
+
+    pub(super) fn consumables(&self, lang: Lang) -> Filled {
+        let filled: BTreeMap<(String, String), _> = self
+            .cache
+            .consumables()?
+            .into_iter()
+            .map(|each| ((each.device.clone(), each.what.clone()), each))
+            .collect();
+        let report = self.report_of_devices();
+        let mut page = Facts::default();
+        let mut rows = Vec::new();
+        for device in &report.devices {
+            let Some((what, counted)) = consumable_of(&device.class) else {
+                continue;
+            };
+            let key = (device.id.clone(), counted.to_owned());
+            let value = match filled.get(&key) {
+                None => text(lang, "bench.never-filled").to_owned(),
+                Some(each) => {
+                    let left = each.amount.saturating_sub(each.used_since);
+                    let values = [
+                        ("left", left.to_string()),
+                        ("used", each.used_since.to_string()),
+                    ];
+                    let values = values
+                        .each_ref()
+                        .map(|(name, value)| (*name, value.as_str()));
+                    fill(lang, "bench.left-used", &values)
+                }
+            };
+            rows.push(StaffRow {
+                label: format!("{} {}", class_word(&device.class, lang), device.id),
+                value,
+                detail: filled.get(&key).map_or_else(String::new, |each| {
+                    format!("{} {}", minute(each.at), each.by)
+                }),
+                mark: supply_mark(&device.paper),
+                ..StaffRow::default()
+            });
+            let mut choice = act(
+                lang,
+                "bench.act-replenish",
+                Button::Replenish {
+                    what: what.to_owned(),
+                    device: device.id.clone(),
+                },
+            );
+            choice.detail.clone_from(&device.id);
+            page.acts.push(choice);
+        }
+        page.sections
+            .extend(section(lang, "bench.consumables", rows));
+        Ok(page)
+    }
+
+    /// For pages of visitors: which devices have failed their last test. Shows no rows, so that it may
+    /// be asked before anybody has come in.
+    pub(in crate::workbench) fn failed_devices(&self) -> Result<Vec<Readout>, CacheError> {
+        let records = self.cache.latest_tests()?;
+        let told = records.iter().filter(|record| !record.device.is_empty());
+        Ok(told
+            .map(|record| Readout {
+                device: record.device.clone(),
+                name: record.test.clone(),
+                value: record.verdict.word().to_owned(),
+            })
+            .collect())
+    }
+}
+
+/// What a class of devices uses up, and the diary's word for its use.
+pub(in crate::workbench) fn consumable_of(class: &str) -> Option<(&'static str, &'static str)> {
+    match class {
+        "slip-printer" => Some(("paper", "made:slips")),
+        "page-printer" => Some(("paper", "made:pages")),
+        _ => None,
+    }
+}
+
+fn supply_mark(paper: &str) -> Mark {
+    match paper {
+        "full" => Mark::Good,
+        "low" => Mark::Caution,
+        "out" | "jammed" => Mark::Bad,
+        _ => Mark::Unknown,
+    }
+}
+
+fn device_row(device: &Listed, lang: Lang) -> StaffRow {
+    let detail = device.faults.first().map_or_else(
+        || device.model.clone(),
+        |fault| {
+            let who = text(lang, action_key(&fault.action));
+            format!("{} · {who}", problem::get(&fault.code).title(lang))
+        },
+    );
+    StaffRow {
+        id: opens(Topic::Device(device.id.clone())),
+        label: format!("{} {}", class_word(&device.class, lang), device.id),
+        value: text(lang, state_key(&device.state)).to_owned(),
+        detail,
+        mark: state_mark(device),
+    }
+}
+
+fn state_mark(device: &Listed) -> Mark {
+    if device.state == "starting" {
+        return Mark::Unknown;
+    }
+    match (device.is_well(), device.faults.is_empty()) {
+        (true, true) => Mark::Good,
+        (true, false) => Mark::Caution,
+        (false, _) => Mark::Bad,
+    }
+}
+
+fn state_rows(device: &Listed, lang: Lang) -> Vec<StaffRow> {
+    let mut rows = vec![StaffRow {
+        mark: state_mark(device),
+        ..named(lang, "bench.state", text(lang, state_key(&device.state)))
+    }];
+    rows.extend(device.faults.iter().map(|fault| fault_row(fault, lang)));
+    if let (Some(fault), true) = (&device.last_fault, device.faults.is_empty()) {
+        rows.push(StaffRow {
+            mark: Mark::None,
+            ..fault_row(fault, lang)
+        });
+    }
+    for (key, value) in [
+        ("bench.paper", &device.paper),
+        ("bench.toner", &device.toner),
+        ("bench.media", &device.media),
+    ] {
+        if value != "unknown" {
+            rows.push(named(lang, key, text(lang, supply_key(value))));
+        }
+    }
+    let readings = device.readings.iter();
+    rows.extend(readings.map(|(name, value)| line(name.clone(), value.clone())));
+    if device.is_recording {
+        rows.push(named(lang, "bench.recording", text(lang, "bench.running")));
+    }
+    if let Some(level) = &device.log_level {
+        rows.push(named(lang, "bench.log-level", level.clone()));
+    }
+    rows
+}
+
+fn fault_row(fault: &FaultWords, lang: Lang) -> StaffRow {
+    StaffRow {
+        label: problem::get(&fault.code).title(lang).to_owned(),
+        value: text(lang, action_key(&fault.action)).to_owned(),
+        detail: format!("{} {}", fault.code, fault.detail),
+        mark: Mark::Bad,
+        ..StaffRow::default()
+    }
+}
+
+fn test_rows(device: &Listed, records: &[TestRecord], lang: Lang, now: Timestamp) -> Vec<StaffRow> {
+    let class = DeviceClass::from_name(&device.class);
+    let plans = selftest::plans().iter();
+    let mut rows: Vec<StaffRow> = plans
+        .filter(|plan| class.is_some() && plan.class == class)
+        .map(|plan| {
+            let last = records.iter().find(|record| record.test == plan.id);
+            StaffRow {
+                id: Id::Test {
+                    plan: plan.id.to_owned(),
+                    device: device.id.clone(),
+                }
+                .to_text(),
+                ..record_row(plan.id, last, lang, now)
+            }
+        })
+        .collect();
+    let earlier = records.iter().skip(1);
+    rows.extend(earlier.map(|record| record_row(&record.test, Some(record), lang, now)));
+    rows
+}
+
+fn record_row(test: &str, record: Option<&TestRecord>, lang: Lang, now: Timestamp) -> StaffRow {
+    let word = record.map_or("not-run", |record| record.verdict.word());
+    let detail = record.map_or_else(String::new, |record| {
+        let mut words = format!("{} {}", minute(record.at), record.by);
+        if !record.problem.is_empty() {
+            words = format!("{} · {words}", problem::get(&record.problem).title(lang));
+        }
+        words
+    });
+    let is_old = record.is_some_and(|record| !is_fresh(record, now));
+    StaffRow {
+        label: plan_title(test, lang),
+        value: text(lang, verdict_key(word)).to_owned(),
+        detail,
+        mark: if is_old { Mark::Unknown } else { mark_of(word) },
+        ..StaffRow::default()
+    }
+}
+
+fn test_row(test: &TestLine, lang: Lang) -> StaffRow {
+    let mut detail = test.device.clone();
+    if !test.problem.is_empty() {
+        detail = format!("{detail} · {}", problem::get(&test.problem).title(lang));
+    }
+    StaffRow {
+        id: Id::Test {
+            plan: test.test.clone(),
+            device: test.device.clone(),
+        }
+        .to_text(),
+        label: plan_title(&test.test, lang),
+        value: text(lang, verdict_key(test.verdict)).to_owned(),
+        detail,
+        mark: mark_of(test.verdict),
+    }
+}
+
+/// A test's name for people.
+fn plan_title(test: &str, lang: Lang) -> String {
+    selftest::plan(test).map_or_else(|| test.to_owned(), |plan| text(lang, plan.id).to_owned())
+}
+
+fn counter_rows(device: &Listed, lang: Lang) -> Vec<StaffRow> {
+    let counters = &device.counters;
+    let (hours, minutes) = (counters.ready_s / 3600, counters.ready_s / 60 % 60);
+    let mut rows = vec![
+        named(
+            lang,
+            "bench.commands",
+            format!("{} / {}", counters.succeeded, counters.commands),
+        ),
+        named(lang, "bench.ready-for", format!("{hours} h {minutes} min")),
+    ];
+    let made = counters.made.iter();
+    rows.extend(made.map(|(what, count)| line(what.clone(), count.to_string())));
+    for (code, count) in counters.failed.iter().chain(&counters.faults) {
+        rows.push(StaffRow {
+            detail: code.clone(),
+            ..line(problem::get(code).title(lang), format!("×{count}"))
+        });
+    }
+    rows
+}
+
+fn identity_rows(device: &Listed, lang: Lang) -> Vec<StaffRow> {
+    [
+        ("bench.driver", &device.driver),
+        ("bench.port", &device.port),
+        ("bench.model", &device.model),
+        ("bench.serial", &device.serial),
+        ("bench.firmware", &device.firmware),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .map(|(key, value)| named(lang, key, value.clone()))
+    .collect()
+}
+
+fn device_acts(device: &Listed, lang: Lang) -> Vec<kiosk_ui::Choice> {
+    let id = || device.id.clone();
+    let mut acts = vec![act(lang, "bench.act-retry", Button::Retry(id()))];
+    if let Some((what, _)) = consumable_of(&device.class) {
+        let what = what.to_owned();
+        acts.push(act(
+            lang,
+            "bench.act-replenish",
+            Button::Replenish { what, device: id() },
+        ));
+    }
+    let recording = if device.is_recording {
+        ("bench.act-stop-recording", false)
+    } else {
+        ("bench.act-record", true)
+    };
+    acts.push(act(
+        lang,
+        recording.0,
+        Button::Recording {
+            is_on: recording.1,
+            device: id(),
+        },
+    ));
+    acts.push(act(lang, "bench.act-level", Button::Levels(id())));
+    let mut monitor = act(lang, "bench.act-monitor", Button::Levels(id()));
+    monitor.id = opens(Topic::Monitor(id()));
+    acts.push(monitor);
+    acts
+}
+
+fn readouts(device: &Listed) -> Vec<Readout> {
+    let read = |name: &str, value: &str| Readout {
+        device: device.id.clone(),
+        name: name.to_owned(),
+        value: value.to_owned(),
+    };
+    let mut readouts = vec![read("state", &device.state)];
+    readouts.extend(device.faults.iter().map(|fault| read("fault", &fault.code)));
+    readouts.extend(
+        device
+            .readings
+            .iter()
+            .map(|(name, value)| read(name, value)),
+    );
+    readouts
+}
+
+fn ticket_row(ticket: &Ticket, lang: Lang, now: Moment) -> StaffRow {
+    let device = if ticket.device.is_empty() {
+        text(lang, "bench.machine")
+    } else {
+        &ticket.device
+    };
+    StaffRow {
+        id: opens(Topic::Ticket(ticket.id)),
+        label: format!("{} {device}", ticket.number),
+        value: text(lang, ticket_key(ticket.state)).to_owned(),
+        detail: format!(
+            "{} · {}",
+            problem::get(&ticket.code).title(lang),
+            clock_words(ticket, lang, now)
+        ),
+        mark: ticket_mark(ticket, now),
+    }
+}
+
+fn ticket_mark(ticket: &Ticket, now: Moment) -> Mark {
+    if !ticket.state.is_open() {
+        return Mark::Good;
+    }
+    if now.at > due_at(ticket) {
+        Mark::Bad
+    } else {
+        Mark::Caution
+    }
+}
+
+/// What runs now: the time to take it, else the time to mend it.
+fn due_at(ticket: &Ticket) -> Timestamp {
+    if ticket.state == TicketState::Open {
+        ticket.respond_by
+    } else {
+        ticket.repair_by
+    }
+}
+
+/// The clock of a ticket in words.
+fn clock_words(ticket: &Ticket, lang: Lang, now: Moment) -> String {
+    if let (false, Some(at)) = (
+        ticket.state.is_open(),
+        ticket.mended_at.or(ticket.closed_at),
+    ) {
+        return minute(at);
+    }
+    let left_s = due_at(ticket).duration_since(now.at).as_secs();
+    let hours = left_s.unsigned_abs() / 3600;
+    let minutes = left_s.unsigned_abs() / 60 % 60;
+    let values = [
+        ("hours", hours.to_string()),
+        ("minutes", minutes.to_string()),
+    ];
+    let values = values
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    let key = if left_s >= 0 {
+        "bench.time-left"
+    } else {
+        "bench.time-over"
+    };
+    fill(lang, key, &values)
+}
+
+fn ticket_rows(ticket: &Ticket, lang: Lang, now: Moment) -> Vec<StaffRow> {
+    let mut rows = vec![
+        StaffRow {
+            mark: ticket_mark(ticket, now),
+            ..named(lang, "bench.ticket-number", ticket.number.clone())
+        },
+        named(lang, "bench.state", text(lang, ticket_key(ticket.state))),
+        named(
+            lang,
+            "bench.who-acts",
+            text(lang, level_key(ticket.level_at(now.at).word())),
+        ),
+        named(lang, "bench.clock", clock_words(ticket, lang, now)),
+        named(lang, "bench.opened-at", minute(ticket.opened_at)),
+        named(lang, "bench.respond-by", minute(ticket.respond_by)),
+        named(lang, "bench.repair-by", minute(ticket.repair_by)),
+        named(lang, "bench.last-by", ticket.by.clone()),
+        named(lang, "bench.times-seen", ticket.times_seen.to_string()),
+    ];
+    if ticket.times_reopened > 0 {
+        rows.push(named(
+            lang,
+            "bench.times-reopened",
+            ticket.times_reopened.to_string(),
+        ));
+    }
+    if !ticket.device.is_empty() {
+        rows.push(StaffRow {
+            id: opens(Topic::Device(ticket.device.clone())),
+            ..named(lang, "bench.device", ticket.device.clone())
+        });
+    }
+    for note in ticket.note.lines() {
+        rows.push(named(lang, "bench.note", note));
+    }
+    rows
+}
+
+fn proof_rows(ticket: &Ticket, lang: Lang) -> Vec<StaffRow> {
+    let mut rows = Vec::new();
+    for (key, record) in [
+        ("bench.before", &ticket.before),
+        ("bench.after", &ticket.after),
+    ] {
+        if let Some(record) = record {
+            rows.push(StaffRow {
+                detail: format!("{} {} {}", record.test, minute(record.at), record.by),
+                mark: mark_of(record.verdict.word()),
+                ..named(lang, key, text(lang, verdict_key(record.verdict.word())))
+            });
+        }
+    }
+    let test = ticket.before.as_ref().map(|record| record.test.clone());
+    let class = DeviceClass::from_name(&ticket.class);
+    let of_class = || {
+        let plans = selftest::plans().iter();
+        plans
+            .filter(|plan| class.is_some() && plan.class == class)
+            .map(|plan| plan.id.to_owned())
+            .next()
+    };
+    if let (true, Some(plan)) = (ticket.state.is_open(), test.or_else(of_class)) {
+        rows.push(StaffRow {
+            id: Id::Test {
+                plan: plan.clone(),
+                device: ticket.device.clone(),
+            }
+            .to_text(),
+            ..named(lang, "bench.test-again", plan_title(&plan, lang))
+        });
+    }
+    rows
+}
+
+fn part_rows(ticket: &Ticket) -> Vec<StaffRow> {
+    let parts = ticket.parts.iter();
+    parts
+        .map(|part| {
+            let serials = format!("{} {}", part.old_serial, part.new_serial);
+            line(part.what.clone(), serials.trim())
+        })
+        .collect()
+}
+
+/// A class in words.
+fn class_word(class: &str, lang: Lang) -> &'static str {
+    let key = match class {
+        "id-card" => "bench.class-id-card",
+        "qr-scanner" => "bench.class-qr-scanner",
+        "slip-printer" => "bench.class-slip-printer",
+        "page-printer" => "bench.class-page-printer",
+        "camera" => "bench.class-camera",
+        "smart-card" => "bench.class-smart-card",
+        "ups" => "bench.class-ups",
+        "io-board" => "bench.class-io-board",
+        "signature-pad" => "bench.class-signature-pad",
+        "speaker" => "bench.class-speaker",
+        _ => "bench.device",
+    };
+    text(lang, key)
+}
+
+fn state_key(state: &str) -> &'static str {
+    match state {
+        "online" => "bench.state-online",
+        "starting" => "bench.state-starting",
+        "device-busy" => "bench.state-busy",
+        "user-error" => "bench.state-user-error",
+        "no-device" => "bench.state-no-device",
+        "power-off" => "bench.state-power-off",
+        "hardware-error" => "bench.state-hardware-error",
+        _ => "bench.state-offline",
+    }
+}
+
+fn supply_key(value: &str) -> &'static str {
+    match value {
+        "full" => "bench.supply-full",
+        "low" => "bench.supply-low",
+        "out" => "bench.supply-out",
+        "jammed" => "bench.supply-jammed",
+        "present" => "bench.media-present",
+        _ => "bench.media-none",
+    }
+}
+
+fn action_key(action: &str) -> &'static str {
+    match action {
+        "reset" => "bench.who-machine",
+        "clear" => "bench.who-village",
+        "configuration" => "bench.who-city",
+        "suspend" => "bench.who-report",
+        _ => "bench.who-town",
+    }
+}
+
+fn level_key(level: &str) -> &'static str {
+    match level {
+        "village" => "bench.who-village",
+        "town" => "bench.who-town",
+        "city" => "bench.who-city",
+        _ => "bench.who-vendor",
+    }
+}
+
+fn ticket_key(state: TicketState) -> &'static str {
+    match state {
+        TicketState::Open => "bench.ticket-open",
+        TicketState::Acknowledged => "bench.ticket-acknowledged",
+        TicketState::Mended => "bench.ticket-mended",
+        TicketState::Closed => "bench.ticket-closed",
+    }
+}
+
+/// Ready or not, for the page of the report.
+pub(super) fn not_passed(tests: &[TestLine], lang: Lang) -> Option<StaffSection> {
+    let rows = tests
+        .iter()
+        .filter(|test| test.verdict != "passed")
+        .map(|test| test_row(test, lang))
+        .collect();
+    section(lang, "bench.still-to-test", rows)
+}

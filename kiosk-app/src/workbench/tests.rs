@@ -1,0 +1,965 @@
+//! The workbench as a whole, without its thread: from the challenge to the certificate, with hostile
+//! sticks, wrong clocks, guessers and power cuts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kiosk_device::Sensitive;
+use kiosk_sealing::unlock::{Challenge, Grant, PinVerifier, Role, Scope};
+use kiosk_sealing::{
+    Algorithm, DeviceKey, KeySource, RecipientSecret, Suite, certificate, hex, sha256,
+};
+use kiosk_ui::Mark;
+use offline_cache::{Cache, TicketState};
+use uuid::Uuid;
+
+use super::bench::{Bench, Parts, Workbench};
+use super::{Act, Facts, Found, Permission, Topic, Work};
+use crate::clock::Moment;
+use crate::config::Config;
+use crate::desk::Desk;
+use crate::event::{Event, Ticket};
+use crate::hub::Hub;
+use crate::runtime::Input;
+use crate::selftest::{Outcome, Verdict};
+use crate::words::Lang;
+
+const PIN: &str = "246810";
+const ANSWER: Ticket = Ticket(7);
+/// 2026-11-22T01:41:00Z.
+const START_S: i64 = 1_795_311_660;
+
+fn at(second: u64) -> Moment {
+    Moment {
+        at: Timestamp::from_second(START_S + i64::try_from(second).unwrap()).unwrap(),
+        uptime: Duration::from_secs(second),
+    }
+}
+
+/// A terminal's state on disk, and the operator who lets staff in.
+struct Place {
+    directory: tempfile::TempDir,
+    operator: DeviceKey,
+    /// What is appended to the configuration.
+    more: String,
+}
+
+struct Stand {
+    bench: Bench,
+    inputs: Receiver<Input>,
+    /// Devices run while it lives.
+    _hub: Hub,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            operator: DeviceKey::generate(Algorithm::Ed25519).unwrap(),
+            more: String::new(),
+        }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn stick(&self) -> std::path::PathBuf {
+        let stick = self.path("stick");
+        fs::create_dir_all(&stick).unwrap();
+        stick
+    }
+
+    fn config(&self) -> Config {
+        let path = self.path("kiosk.toml");
+        if !path.exists() {
+            let sealing_key = RecipientSecret::generate(Suite::Intl).unwrap().public();
+            let root = self.directory.path().display();
+            let operator = self.operator.public();
+            let text = format!(
+                "[terminal]\nid = \"T001\"\nsite = \"测试村\"\nhelp_phone = \"12345\"\n\
+                 [platform]\nurl = \"http://127.0.0.1:1\"\nsealing_key = \"{sealing_key}\"\n\
+                 [paths]\nstate = \"{root}/state\"\nitems = \"{root}/items\"\n\
+                 [staff]\nunlock_keys = [\"{operator}\"]\nsticks = [\"{root}/stick\"]\n{}",
+                self.more
+            );
+            fs::write(&path, text).unwrap();
+        }
+        Config::read(&path).unwrap()
+    }
+
+    /// What the workbench is made of at a start of the program.
+    fn parts(&self, now: Moment) -> (Parts, Receiver<Input>, Hub) {
+        let config = self.config();
+        fs::create_dir_all(&config.paths.state).unwrap();
+        let source = KeySource::File {
+            path: config.paths.state.join("device-key.pk8"),
+            algorithm: Algorithm::Ed25519,
+        };
+        let key = Arc::new(DeviceKey::open(&source).unwrap());
+        let store = config.paths.state.join("store");
+        let (cache, _) = Cache::open_with(&store, &config.store_options(), now.at).unwrap();
+        let (out, inputs) = sync_channel(64);
+        let hub = Hub::start(&config.devices, &out).unwrap();
+        let desk = Desk::new(&config, cache.another().unwrap(), Arc::clone(&key), None);
+        let parts = Parts {
+            roster: hub.roster(),
+            config,
+            cache,
+            desk,
+            key,
+            out,
+        };
+        (parts, inputs, hub)
+    }
+
+    /// The workbench after a start of the program.
+    fn start(&self, now: Moment) -> Stand {
+        let (parts, inputs, hub) = self.parts(now);
+        Stand {
+            bench: Bench::new(parts, Arc::default(), now).unwrap(),
+            inputs,
+            _hub: hub,
+        }
+    }
+
+    fn grant(&self, challenge: &str, role: Role, now: Moment) -> Grant {
+        let challenge = Challenge::parse(challenge).unwrap();
+        Grant {
+            id: Uuid::now_v7(),
+            terminal: challenge.terminal,
+            nonce: challenge.nonce,
+            person: "tech.ce-shi".to_owned(),
+            role,
+            scopes: role.scopes(),
+            minutes: 30,
+            issued_at_s: now.at.as_second(),
+            pin: PinVerifier::new(PIN).unwrap(),
+        }
+    }
+
+    fn token(&self, challenge: &str, role: Role, now: Moment) -> String {
+        self.grant(challenge, role, now)
+            .sign(&self.operator)
+            .unwrap()
+    }
+}
+
+impl Stand {
+    fn take(&mut self, work: Work, now: Moment) -> Found {
+        self.bench.take(ANSWER, work, now)
+    }
+
+    fn challenge(&mut self, now: Moment) -> (String, u32) {
+        let found = self.take(Work::Challenge, now);
+        let Found::Challenge { text, wait_s } = found else {
+            panic!("no challenge: {found:?}");
+        };
+        (text, wait_s)
+    }
+
+    fn unlock(&mut self, text: &str, now: Moment) -> Found {
+        let text = Sensitive::new(text.to_owned());
+        self.take(Work::Unlock { text }, now)
+    }
+
+    fn pin(&mut self, pin: &str, now: Moment) -> Found {
+        let pin = Sensitive::new(pin.to_owned());
+        self.take(Work::Pin { pin }, now)
+    }
+
+    fn come_in(&mut self, place: &Place, role: Role, now: Moment) -> Permission {
+        let (challenge, _) = self.challenge(now);
+        let found = self.unlock(&place.token(&challenge, role, now), now);
+        assert!(matches!(found, Found::NeedsPin { .. }), "{found:?}");
+        let Found::Unlocked(permission) = self.pin(PIN, now) else {
+            panic!("not unlocked");
+        };
+        permission
+    }
+
+    fn show(&mut self, topic: Topic, now: Moment) -> Facts {
+        let lang = Lang::ZhHans;
+        let found = self.take(Work::Show { topic, lang }, now);
+        let Found::Facts(facts) = found else {
+            panic!("no facts: {found:?}");
+        };
+        *facts
+    }
+
+    /// Does an act; whether it was done, and the words.
+    fn act(&mut self, act: Act, now: Moment) -> (bool, String) {
+        let lang = Lang::ZhHans;
+        let found = self.take(Work::Act { act, lang }, now);
+        if let Found::Said { words, is_done } = found {
+            return (is_done, words);
+        }
+        if let Found::Refused { code, .. } = found {
+            return (false, code.to_owned());
+        }
+        assert!(matches!(found, Found::Report { .. }), "{found:?}");
+        (true, String::new())
+    }
+
+    /// Details of every entry of a kind.
+    fn audited(&self, kind: &str) -> Vec<(String, String)> {
+        let entries = self.bench.cache.audit_entries(0, 1000).unwrap();
+        let of_kind = entries.into_iter().filter(|(entry, _)| entry.kind == kind);
+        of_kind
+            .map(|(entry, _)| (entry.actor, entry.detail))
+            .collect()
+    }
+}
+
+fn refusal(found: &Found) -> (&'static str, u32) {
+    let Found::Refused { code, wait_s } = found else {
+        panic!("not refused: {found:?}");
+    };
+    (code, *wait_s)
+}
+
+fn printer_outcome(verdict: Verdict, problem: &str) -> Act {
+    Act::Record(Box::new(Outcome {
+        test: "slip-printer.pattern".to_owned(),
+        device: "slips".to_owned(),
+        verdict,
+        figures: BTreeMap::from([("dots".to_owned(), "576".to_owned())]),
+        problem: problem.to_owned(),
+        took_ms: 900,
+    }))
+}
+
+fn everything(facts: &Facts) -> String {
+    format!("{facts:?}")
+}
+
+#[test]
+fn a_signed_permission_and_its_pin_open_once_and_everything_is_on_record_by_name() {
+    let place = Place::new();
+    let mut stand = place.start(at(0));
+    let (challenge, wait_s) = stand.challenge(at(1));
+    assert_eq!(wait_s, 0);
+    let token = place.token(&challenge, Role::Technician, at(1));
+    let found = stand.unlock(&token, at(2));
+    assert!(matches!(&found, Found::NeedsPin { person, .. } if person == "tech.ce-shi"));
+    let Found::Unlocked(permission) = stand.pin(PIN, at(3)) else {
+        panic!("not unlocked");
+    };
+    assert_eq!(permission.scopes, Role::Technician.scopes());
+    // The same text opens nothing a second time, with or without a new challenge.
+    assert_eq!(
+        refusal(&stand.unlock(&token, at(4))).0,
+        "unlock.no-challenge"
+    );
+    stand.challenge(at(5));
+    assert_eq!(
+        refusal(&stand.unlock(&token, at(6))).0,
+        "unlock.not-this-challenge"
+    );
+    stand.take(Work::Ended { why: "left" }, at(7));
+    let granted = stand.audited("staff.unlock.granted");
+    assert_eq!(granted.len(), 1);
+    assert_eq!(granted[0].0, "tech.ce-shi");
+    assert!(granted[0].1.contains("technician"), "{granted:?}");
+    assert_eq!(stand.audited("staff.unlock.ended")[0].0, "tech.ce-shi");
+    assert_eq!(stand.audited("staff.unlock.refused").len(), 2);
+    let entries = stand.bench.cache.audit_entries(0, 1000).unwrap();
+    let log = format!("{entries:?}");
+    assert!(!log.contains(PIN) && !log.contains(&token), "{log}");
+}
+
+#[test]
+fn a_challenge_is_counted_before_it_is_shown_and_never_comes_again() {
+    let place = Place::new();
+    let mut seen = BTreeSet::new();
+    for boot in 1..=3 {
+        let mut stand = place.start(at(0));
+        for second in 1..=2 {
+            let (text, _) = stand.challenge(at(second));
+            let challenge = Challenge::parse(&text).unwrap();
+            let guard = stand.bench.cache.unlock_guard().unwrap();
+            assert_eq!((challenge.boot, challenge.counter), (boot, guard.counter));
+            assert!(seen.insert((challenge.boot, challenge.counter, challenge.nonce)));
+        }
+    }
+    assert_eq!(seen.len(), 6);
+}
+
+#[test]
+fn wrong_pins_use_a_permission_up_and_then_the_terminal_waits() {
+    let place = Place::new();
+    let mut stand = place.start(at(0));
+    let (challenge, _) = stand.challenge(at(1));
+    stand.unlock(&place.token(&challenge, Role::Technician, at(1)), at(1));
+    assert_eq!(refusal(&stand.pin("000000", at(2))).0, "unlock.wrong-pin");
+    assert_eq!(refusal(&stand.pin("111111", at(3))).0, "unlock.wrong-pin");
+    assert_eq!(
+        refusal(&stand.pin("222222", at(4))).0,
+        "unlock.pins-used-up"
+    );
+    assert_eq!(refusal(&stand.pin(PIN, at(5))).0, "unlock.no-challenge");
+    let (challenge, _) = stand.challenge(at(6));
+    stand.unlock(&place.token(&challenge, Role::Technician, at(6)), at(6));
+    assert_eq!(
+        refusal(&stand.pin("333333", at(7))),
+        ("unlock.wrong-pin", 0)
+    );
+    assert_eq!(
+        refusal(&stand.pin("444444", at(8))),
+        ("unlock.wrong-pin", 60)
+    );
+    // While it waits, not even the right one counts.
+    let (challenge, wait_s) = stand.challenge(at(18));
+    assert_eq!(wait_s, 50);
+    let token = place.token(&challenge, Role::Technician, at(18));
+    assert_eq!(refusal(&stand.unlock(&token, at(19))).0, "unlock.wait");
+    // Afterwards it does, and the count begins anew.
+    let found = stand.unlock(&token, at(70));
+    assert!(matches!(found, Found::NeedsPin { .. }), "{found:?}");
+    assert!(matches!(stand.pin(PIN, at(71)), Found::Unlocked(_)));
+    assert_eq!(stand.bench.cache.unlock_guard().unwrap().failures, 0);
+}
+
+#[test]
+fn a_wait_survives_power_cuts_and_a_clock_that_jumps() {
+    let place = Place::new();
+    let mut stand = place.start(at(0));
+    let stranger = DeviceKey::generate(Algorithm::Ed25519).unwrap();
+    // The fifth refusal and each further one, when the wait of the last is over.
+    for (second, expected) in [
+        (0, 0),
+        (0, 0),
+        (0, 0),
+        (0, 0),
+        (0, 60),
+        (60, 300),
+        (360, 900),
+    ] {
+        let (challenge, _) = stand.challenge(at(second));
+        let grant = place.grant(&challenge, Role::Technician, at(second));
+        let found = stand.unlock(&grant.sign(&stranger).unwrap(), at(second));
+        assert_eq!(refusal(&found), ("unlock.unknown-signer", expected));
+    }
+    drop(stand);
+    // The wall clock is a year ahead after the power came back; running time counts alone.
+    let ahead = |uptime_s: u64| Moment {
+        at: at(365 * 24 * 3600).at,
+        uptime: Duration::from_secs(uptime_s),
+    };
+    let mut stand = place.start(ahead(0));
+    assert_eq!(stand.challenge(ahead(1)).1, 15 * 60 - 1);
+    for minute in 1..=10 {
+        stand.bench.turn(ahead(minute * 60));
+    }
+    drop(stand);
+    let mut stand = place.start(ahead(0));
+    let (_, wait_s) = stand.challenge(ahead(0));
+    assert!((5 * 60..=6 * 60).contains(&wait_s), "{wait_s}");
+}
+
+#[test]
+fn forgeries_and_mistakes_are_told_apart_and_open_nothing() {
+    let place = Place::new();
+    let mut stand = place.start(at(0));
+    let stranger = DeviceKey::generate(Algorithm::Ed25519).unwrap();
+    let mut check = |text: &dyn Fn(&str) -> String, expected: &str| {
+        let (challenge, _) = stand.challenge(at(1));
+        let found = stand.unlock(&text(&challenge), at(1));
+        assert_eq!(refusal(&found).0, expected);
+    };
+    check(&|_| "https://example.org/".to_owned(), "unlock.malformed");
+    check(&|_| "KU1:".repeat(2000), "unlock.too-long");
+    check(
+        &|challenge| {
+            let token = place.token(challenge, Role::Technician, at(1));
+            token[..token.len() / 2].to_owned()
+        },
+        "unlock.malformed",
+    );
+    check(
+        &|challenge| {
+            let mut grant = place.grant(challenge, Role::Technician, at(1));
+            grant.terminal = "T002".to_owned();
+            grant.sign(&place.operator).unwrap()
+        },
+        "unlock.other-terminal",
+    );
+    check(
+        &|challenge| {
+            let mut grant = place.grant(challenge, Role::Technician, at(1));
+            grant.nonce = [9; 16];
+            grant.sign(&place.operator).unwrap()
+        },
+        "unlock.not-this-challenge",
+    );
+    check(
+        &|challenge| {
+            let grant = place.grant(challenge, Role::Technician, at(1));
+            grant.sign(&stranger).unwrap()
+        },
+        "unlock.unknown-signer",
+    );
+    check(
+        &|challenge| {
+            let mut grant = place.grant(challenge, Role::Technician, at(1));
+            grant.issued_at_s -= 3 * 24 * 3600;
+            grant.sign(&place.operator).unwrap()
+        },
+        "unlock.expired",
+    );
+    assert!(stand.bench.inside().is_none());
+}
+
+#[test]
+fn a_clock_that_stands_in_1970_or_far_ahead_keeps_nobody_out() {
+    for wrong_s in [0, 40 * 365 * 24 * 3600_i64] {
+        let place = Place::new();
+        let now = Moment {
+            at: Timestamp::from_second(if wrong_s == 0 { 7 } else { START_S + wrong_s }).unwrap(),
+            uptime: Duration::from_secs(5),
+        };
+        let mut stand = place.start(now);
+        let (challenge, _) = stand.challenge(now);
+        let found = stand.unlock(&place.token(&challenge, Role::Technician, at(0)), now);
+        assert!(
+            matches!(found, Found::NeedsPin { .. }),
+            "{wrong_s}: {found:?}"
+        );
+        assert!(matches!(stand.pin(PIN, now), Found::Unlocked(_)));
+        let page = everything(&stand.show(Topic::Machine, now));
+        assert!(page.contains("校准时间"), "{page}");
+    }
+}
+
+#[test]
+fn without_an_operators_key_nobody_comes_in() {
+    let place = Place::new();
+    let text = fs::read_to_string({
+        place.config();
+        place.path("kiosk.toml")
+    });
+    let without: String = text
+        .unwrap()
+        .lines()
+        .filter(|line| !line.starts_with("unlock_keys"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    fs::write(place.path("kiosk.toml"), without).unwrap();
+    let mut stand = place.start(at(0));
+    let found = stand.take(Work::Challenge, at(1));
+    assert_eq!(refusal(&found).0, "unlock.not-configured");
+}
+
+#[test]
+fn a_permission_comes_from_a_stick_whatever_else_is_on_it() {
+    let place = Place::new();
+    let mut stand = place.start(at(0));
+    let (challenge, _) = stand.challenge(at(1));
+    let found = stand.take(Work::UnlockFromStick, at(1));
+    assert_eq!(refusal(&found).0, "unlock.not-on-stick", "no stick at all");
+    let stick = place.stick();
+    let found = stand.take(Work::UnlockFromStick, at(1));
+    assert_eq!(refusal(&found).0, "unlock.not-on-stick", "an empty stick");
+    for index in 0..2000 {
+        fs::write(stick.join(format!("photo-{index}.jpg")), b"").unwrap();
+    }
+    let mut other = place.grant(&challenge, Role::Technician, at(1));
+    other.nonce = [1; 16];
+    let other = other.sign(&place.operator).unwrap();
+    fs::write(stick.join("a.kiosk-unlock"), other).unwrap();
+    fs::write(stick.join("b.kiosk-unlock"), vec![b'x'; 5000]).unwrap();
+    fs::write(stick.join("c.kiosk-unlock"), [0xFF, 0xFE]).unwrap();
+    let token = place.token(&challenge, Role::VillageStaff, at(1));
+    fs::write(stick.join("d.kiosk-unlock"), format!("\u{FEFF}{token}\r\n")).unwrap();
+    let found = stand.take(Work::UnlockFromStick, at(2));
+    assert!(matches!(found, Found::NeedsPin { .. }), "{found:?}");
+    assert!(matches!(stand.pin(PIN, at(3)), Found::Unlocked(_)));
+}
+
+#[test]
+fn before_the_unlocking_and_beyond_its_scopes_nothing_is_shown_or_done() {
+    let place = Place::new();
+    place.stick();
+    let mut stand = place.start(at(0));
+    let lang = Lang::ZhHans;
+    let show = |topic| Work::Show { topic, lang };
+    for topic in [
+        Topic::Devices,
+        Topic::Queue,
+        Topic::Evidence,
+        Topic::Machine,
+    ] {
+        let found = stand.take(show(topic.clone()), at(1));
+        assert_eq!(refusal(&found).0, "workbench.not-allowed", "{topic:?}");
+    }
+    let act = || Act::ExportEvidence(place.stick());
+    assert_eq!(stand.act(act(), at(1)).1, "workbench.not-allowed");
+    stand.come_in(&place, Role::VillageStaff, at(2));
+    stand.show(Topic::Devices, at(3));
+    let found = stand.take(show(Topic::Queue), at(3));
+    assert_eq!(refusal(&found).0, "workbench.not-allowed");
+    assert_eq!(stand.act(act(), at(3)).1, "workbench.not-allowed");
+    assert_eq!(fs::read_dir(place.stick()).unwrap().count(), 0);
+    // The permission runs out by itself, whatever the pages believe.
+    let found = stand.take(show(Topic::Devices), at(3 + 30 * 60));
+    assert_eq!(refusal(&found).0, "workbench.not-allowed");
+    assert!(stand.audited("staff.unlock.ended")[0].1.contains("expired"));
+}
+
+#[test]
+fn every_page_is_filled_in_every_language_and_holds_nothing_secret() {
+    let place = Place {
+        more: "[[device]]\nid = \"slips\"\nclass = \"slip-printer\"\ndriver = \"escpos\"\n\
+               port = \"tcp:127.0.0.1:1\"\n"
+            .to_owned(),
+        ..Place::new()
+    };
+    place.stick();
+    let mut stand = place.start(at(0));
+    let permission = stand.come_in(&place, Role::Technician, at(1));
+    assert!(permission.scopes.contains(&Scope::Evidence));
+    stand.act(
+        printer_outcome(Verdict::Failed, "printer.cover-open"),
+        at(2),
+    );
+    let ticket = stand.bench.cache.tickets(true, 10).unwrap()[0].id;
+    let topics = [
+        Topic::Devices,
+        Topic::Device("slips".to_owned()),
+        Topic::Device("absent".to_owned()),
+        Topic::Tests,
+        Topic::Tickets,
+        Topic::Ticket(ticket),
+        Topic::Ticket(Uuid::nil()),
+        Topic::Consumables,
+        Topic::Daily,
+        Topic::Queue,
+        Topic::DeadLetter(Uuid::nil()),
+        Topic::Network,
+        Topic::Configuration,
+        Topic::Evidence,
+        Topic::Machine,
+        Topic::Calibration,
+        Topic::Sticks,
+        Topic::Monitor("slips".to_owned()),
+        Topic::Monitor("absent".to_owned()),
+        Topic::Log { errors_only: true },
+        Topic::Log { errors_only: false },
+        Topic::Readiness,
+    ];
+    for topic in topics {
+        for lang in Lang::ALL {
+            let work = Work::Show {
+                topic: topic.clone(),
+                lang,
+            };
+            let Found::Facts(facts) = stand.take(work, at(3)) else {
+                panic!("{topic:?} is not shown");
+            };
+            let is_filled =
+                !facts.sections.is_empty() || !facts.warning.is_empty() || !facts.intro.is_empty();
+            assert!(is_filled, "{topic:?} is empty");
+            for section in &facts.sections {
+                for row in section.rows.iter().filter(|row| !row.id.is_empty()) {
+                    let id = crate::session::staff::ids::Id::parse(&row.id);
+                    assert!(id.is_some(), "{topic:?} has a row {:?}", row.id);
+                }
+            }
+            for choice in &facts.acts {
+                let id = crate::session::staff::ids::Id::parse(&choice.id);
+                assert!(id.is_some(), "{topic:?} has an act {:?}", choice.id);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_device_that_is_not_there_has_its_words_its_picture_and_who_acts() {
+    let place = Place {
+        more: "[[device]]\nid = \"slips\"\nclass = \"slip-printer\"\ndriver = \"escpos\"\n\
+               port = \"/dev/absent-printer\"\n"
+            .to_owned(),
+        ..Place::new()
+    };
+    let mut stand = place.start(at(0));
+    stand.come_in(&place, Role::Technician, at(1));
+    let deadline = crate::clock::now().uptime + Duration::from_secs(30);
+    // The supervisor reports by the channel; no other wait is needed.
+    while stand.bench.roster.vitals()[0].faults.is_empty() {
+        let left = deadline.saturating_sub(crate::clock::now().uptime);
+        assert!(!left.is_zero(), "no fault was reported");
+        drop(
+            stand
+                .inputs
+                .recv_timeout(left.min(Duration::from_millis(100))),
+        );
+    }
+    let page = stand.show(Topic::Device("slips".to_owned()), at(2));
+    assert!(!page.warning.is_empty() && !page.intro.is_empty() && !page.drawing.is_empty());
+    let acts: Vec<&str> = page.acts.iter().map(|act| act.id.as_str()).collect();
+    assert!(acts.contains(&"act:retry:slips"), "{acts:?}");
+    let rows: Vec<String> = page
+        .sections
+        .iter()
+        .flat_map(|section| &section.rows)
+        .map(|row| row.id.clone())
+        .collect();
+    assert!(
+        rows.contains(&"test:slip-printer.pattern:slips".to_owned()),
+        "{rows:?}"
+    );
+    assert!(page.readouts.iter().any(|readout| readout.name == "fault"));
+    // It lasts: a ticket is opened by itself.
+    for second in (2..=400).step_by(15) {
+        stand.bench.turn(at(second));
+    }
+    assert_eq!(stand.bench.cache.tickets(true, 10).unwrap().len(), 1);
+    let (is_done, _) = stand.act(
+        Act::Retry {
+            device: "slips".to_owned(),
+        },
+        at(401),
+    );
+    assert!(is_done);
+}
+
+#[test]
+fn a_ticket_goes_from_the_failed_test_to_the_passed_one_by_the_hands_of_a_person() {
+    let place = Place::new();
+    let mut stand = place.start(at(0));
+    stand.come_in(&place, Role::Technician, at(1));
+    let (is_done, words) = stand.act(
+        printer_outcome(Verdict::Failed, "printer.cover-open"),
+        at(2),
+    );
+    assert!(is_done && words.contains("T001-"), "{words}");
+    let id = stand.bench.cache.tickets(true, 10).unwrap()[0].id;
+    assert!(!stand.act(Act::Close(id), at(3)).0, "not mended yet");
+    assert!(stand.act(Act::Acknowledge(id), at(4)).0);
+    let what = "打印头".to_owned();
+    assert!(stand.act(Act::Replace { ticket: id, what }, at(5)).0);
+    let (_, words) = stand.act(printer_outcome(Verdict::Passed, ""), at(6));
+    assert!(words.contains("修好"), "{words}");
+    assert!(stand.act(Act::Close(id), at(7)).0);
+    let ticket = stand.bench.cache.ticket(id).unwrap();
+    assert_eq!(ticket.state, TicketState::Closed);
+    assert_eq!((ticket.by.as_str(), ticket.parts.len()), ("tech.ce-shi", 1));
+    assert!(ticket.before.is_some() && ticket.after.is_some());
+}
+
+#[test]
+fn acts_of_the_day_are_kept_with_their_person() {
+    let place = Place {
+        more: "[[device]]\nid = \"slips\"\nclass = \"slip-printer\"\ndriver = \"escpos\"\n\
+               port = \"tcp:127.0.0.1:1\"\n"
+            .to_owned(),
+        ..Place::new()
+    };
+    let mut stand = place.start(at(0));
+    stand.come_in(&place, Role::Technician, at(1));
+    let answers = vec![("paper".to_owned(), true), ("lens".to_owned(), false)];
+    let daily = Act::Daily {
+        kind: "open",
+        answers,
+    };
+    assert!(stand.act(daily, at(2)).0);
+    let replenish = Act::Replenish {
+        device: "slips".to_owned(),
+        what: "paper".to_owned(),
+    };
+    assert!(stand.act(replenish, at(3)).0);
+    let calibrate = Act::Calibrate {
+        what: "print-offset",
+        values: "{\"x\":1}".to_owned(),
+    };
+    assert!(stand.act(calibrate, at(4)).0);
+    let checks = stand.bench.cache.daily_checks(10).unwrap();
+    assert_eq!(checks[0].by, "tech.ce-shi");
+    let consumables = stand.bench.cache.consumables().unwrap();
+    assert_eq!(
+        (consumables[0].what.as_str(), consumables[0].used_since),
+        ("made:slips", 0)
+    );
+    let page = everything(&stand.show(Topic::Consumables, at(5)));
+    assert!(page.contains("400"), "{page}");
+    let page = everything(&stand.show(Topic::Daily, at(5)));
+    assert!(page.contains("1 项有问题"), "{page}");
+    let absent = Act::Retry {
+        device: "absent".to_owned(),
+    };
+    assert!(!stand.act(absent, at(6)).0);
+    assert!(
+        stand.audited("staff.act.done")[0]
+            .1
+            .contains("device.not-there")
+    );
+}
+
+#[test]
+fn the_report_binds_what_is_saved_beside_it_and_a_forged_one_is_found_out() {
+    let place = Place::new();
+    let stick = place.stick();
+    let mut stand = place.start(at(0));
+    stand.come_in(&place, Role::Technician, at(1));
+    let (is_done, _) = stand.act(Act::SaveReport(stick.clone()), at(2));
+    assert!(!is_done, "there is none yet");
+    let passed = Act::Record(Box::new(Outcome {
+        test: "machine.disk".to_owned(),
+        device: String::new(),
+        verdict: Verdict::Passed,
+        figures: BTreeMap::new(),
+        problem: String::new(),
+        took_ms: 5,
+    }));
+    stand.act(passed, at(3));
+    let work = Work::Act {
+        act: Act::MakeReport,
+        lang: Lang::ZhHans,
+    };
+    let Found::Report { pages, certificate } = stand.take(work, at(4)) else {
+        panic!("no report");
+    };
+    assert!(!pages.is_empty() && pages[0].width == 840);
+    assert!(stand.act(Act::SaveReport(stick.clone()), at(5)).0);
+    let saved = only_directory(&stick);
+    let json = fs::read(saved.join("readiness.json")).unwrap();
+    assert!(
+        fs::read(saved.join("readiness.pdf"))
+            .unwrap()
+            .starts_with(b"%PDF")
+    );
+    assert_eq!(
+        fs::read_to_string(saved.join("certificate.txt")).unwrap(),
+        certificate
+    );
+    let public = stand.bench.key.public();
+    let find = |_: &str, _: &str| Some(public.clone());
+    let readiness = certificate::verify(&certificate, find, START_S + 10).unwrap();
+    assert!(readiness.is_ready);
+    assert_eq!((readiness.passed, readiness.failed), (1, 0));
+    assert_eq!(readiness.report_digest, sha256(&json));
+    assert_eq!(hex(&readiness.program_digest), stand.bench.program_digest());
+    let day_later = certificate::verify(&certificate, find, START_S + 25 * 3600);
+    assert!(day_later.is_err());
+    // A failed test: the next report is not ready, and the old certificate does not become it.
+    stand.act(
+        printer_outcome(Verdict::Failed, "printer.cover-open"),
+        at(6),
+    );
+    let work = Work::Act {
+        act: Act::MakeReport,
+        lang: Lang::En,
+    };
+    let Found::Report {
+        certificate: second,
+        ..
+    } = stand.take(work, at(7))
+    else {
+        panic!("no report");
+    };
+    assert_ne!(certificate, second);
+}
+
+fn only_directory(stick: &Path) -> std::path::PathBuf {
+    let mut entries: Vec<_> = fs::read_dir(stick)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    entries.remove(0)
+}
+
+#[test]
+fn a_report_is_printed_by_the_loop_under_the_ticket_of_who_asked() {
+    let place = Place::new();
+    let mut stand = place.start(at(0));
+    stand.come_in(&place, Role::Inspector, at(1));
+    assert!(!stand.act(Act::PrintReport, at(2)).0, "there is none yet");
+    stand.act(Act::MakeReport, at(3));
+    assert!(stand.act(Act::PrintReport, at(4)).0);
+    let input = stand.inputs.recv_timeout(Duration::from_secs(5)).unwrap();
+    let Input::PrintReport(ticket, pdf, pages) = input else {
+        panic!("{input:?}");
+    };
+    assert!(ticket == ANSWER && pages > 0);
+    assert!(pdf.expose().starts_with(b"%PDF"));
+    stand.take(Work::Ended { why: "left" }, at(5));
+    stand.come_in(&place, Role::Inspector, at(6));
+    assert!(
+        !stand.act(Act::PrintReport, at(7)).0,
+        "that of another visit is gone"
+    );
+}
+
+#[test]
+fn evidence_and_log_go_onto_a_stick_whole_or_not_at_all() {
+    let place = Place::new();
+    let stick = place.stick();
+    let mut stand = place.start(at(0));
+    stand.come_in(&place, Role::Inspector, at(1));
+    assert!(stand.act(Act::ExportEvidence(stick.clone()), at(2)).0);
+    let made = only_directory(&stick);
+    let json: serde_json::Value =
+        serde_json::from_slice(&fs::read(made.join("evidence.json")).unwrap()).unwrap();
+    assert_eq!(json["terminal"], "T001");
+    assert_eq!(json["accounts"]["tech.ce-shi"]["role"], "inspector");
+    assert_eq!(json["log"]["findings"], serde_json::json!([]));
+    assert_eq!(json["baseline"].as_array().unwrap().len(), 18);
+    let key_id = stand.bench.key.public().key_id();
+    assert_eq!(json["keys"][0]["key_id"], key_id);
+    let text = fs::read_to_string(made.join("evidence.txt")).unwrap();
+    assert!(
+        text.contains("基线检查") && text.contains(&key_id),
+        "{text}"
+    );
+    let log = Act::ExportLog {
+        stick: stick.clone(),
+        errors_only: false,
+    };
+    assert!(stand.act(log, at(3)).0);
+    // Another place than a stick is never written to, and one that was pulled is told.
+    let elsewhere = place.path("state");
+    let (is_done, words) = stand.act(Act::ExportEvidence(elsewhere), at(4));
+    assert!(!is_done && words.contains("stick.gone"), "{words}");
+    fs::remove_dir_all(&stick).unwrap();
+    let (is_done, words) = stand.act(Act::ExportEvidence(stick), at(5));
+    assert!(!is_done && words.contains("stick.gone"), "{words}");
+}
+
+#[test]
+fn an_empty_queue_writes_nothing_and_a_stick_without_receipts_is_told() {
+    let place = Place::new();
+    let stick = place.stick();
+    let mut stand = place.start(at(0));
+    stand.come_in(&place, Role::Technician, at(1));
+    assert!(stand.act(Act::ExportQueue(stick.clone()), at(2)).0);
+    assert_eq!(fs::read_dir(&stick).unwrap().count(), 0);
+    let (is_done, words) = stand.act(Act::ImportReceipts(stick.clone()), at(3));
+    assert!(!is_done && words.contains("stick.no-receipts"), "{words}");
+    fs::write(stick.join("receipts-x.txt"), b"rubbish").unwrap();
+    assert!(!stand.act(Act::ImportReceipts(stick), at(4)).0);
+}
+
+#[test]
+fn what_changed_since_the_installation_is_told_without_secrets() {
+    let place = Place::new();
+    drop(place.start(at(0)));
+    let path = place.path("kiosk.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let changed = text.replace("http://127.0.0.1:1", "http://me:hunter2@127.0.0.1:2");
+    fs::write(&path, changed).unwrap();
+    let mut stand = place.start(at(60));
+    stand.come_in(&place, Role::Inspector, at(61));
+    let page = everything(&stand.show(Topic::Configuration, at(62)));
+    assert!(
+        page.contains("platform.url") && page.contains("127.0.0.1:2"),
+        "{page}"
+    );
+    assert!(!page.contains("hunter2"), "{page}");
+}
+
+#[test]
+fn a_recording_ends_with_the_visit_and_goes_onto_the_stick() {
+    let place = Place {
+        more: "[[device]]\nid = \"slips\"\nclass = \"slip-printer\"\ndriver = \"escpos\"\n\
+               port = \"tcp:127.0.0.1:1\"\n"
+            .to_owned(),
+        ..Place::new()
+    };
+    let stick = place.stick();
+    let mut stand = place.start(at(0));
+    stand.come_in(&place, Role::Technician, at(1));
+    let recording = |is_on| Act::Recording {
+        device: "slips".to_owned(),
+        is_on,
+    };
+    assert!(stand.act(recording(true), at(2)).0);
+    assert!(stand.act(recording(false), at(3)).0);
+    let files: Vec<String> = fs::read_dir(&stick)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(
+        files.len() == 1 && files[0].ends_with(".recording"),
+        "{files:?}"
+    );
+    assert!(stand.act(recording(true), at(4)).0);
+    stand.take(Work::Ended { why: "idle" }, at(5));
+    assert!(
+        stand.bench.roster.stop_recording("slips").is_err(),
+        "it has ended"
+    );
+}
+
+#[test]
+fn before_anybody_comes_in_only_the_outcomes_of_tests_can_be_asked() {
+    let place = Place::new();
+    let mut stand = place.start(at(0));
+    stand.come_in(&place, Role::Technician, at(1));
+    stand.act(
+        printer_outcome(Verdict::Failed, "printer.cover-open"),
+        at(2),
+    );
+    stand.take(Work::Ended { why: "left" }, at(3));
+    let page = stand.show(Topic::Readiness, at(4));
+    assert!(page.sections.is_empty() && page.acts.is_empty());
+    let readout = &page.readouts[0];
+    let told = (
+        readout.device.as_str(),
+        readout.name.as_str(),
+        readout.value.as_str(),
+    );
+    assert_eq!(told, ("slips", "slip-printer.pattern", "failed"));
+}
+
+#[test]
+fn the_thread_answers_each_ask_under_its_ticket_and_shows_what_the_loop_has_heard() {
+    let place = Place::new();
+    let (parts, inputs, _hub) = place.parts(crate::clock::now());
+    let workbench = Workbench::start(parts).unwrap();
+    let heard = |event| workbench.hear(&event);
+    heard(Event::Link(true));
+    heard(Event::Upstream {
+        name: "civil-affairs".to_owned(),
+        is_up: false,
+    });
+    let answer = |number: u64, work: Work| -> Found {
+        workbench.ask(Ticket(number), Box::new(work)).unwrap();
+        let input = inputs.recv_timeout(Duration::from_secs(30)).unwrap();
+        let Input::Event(Event::Staff(ticket, found)) = input else {
+            panic!("{input:?}");
+        };
+        assert_eq!(ticket, Ticket(number));
+        *found
+    };
+    let Found::Challenge { text, .. } = answer(1, Work::Challenge) else {
+        panic!("no challenge");
+    };
+    let token = place.token(&text, Role::Technician, crate::clock::now());
+    let text = Sensitive::new(token);
+    assert!(matches!(
+        answer(2, Work::Unlock { text }),
+        Found::NeedsPin { .. }
+    ));
+    let pin = Sensitive::new(PIN.to_owned());
+    assert!(matches!(answer(3, Work::Pin { pin }), Found::Unlocked(_)));
+    let show = Work::Show {
+        topic: Topic::Network,
+        lang: Lang::ZhHans,
+    };
+    let Found::Facts(facts) = answer(4, show) else {
+        panic!("no facts");
+    };
+    let rows = &facts.sections[0].rows;
+    assert!(rows[0].mark == Mark::Good, "{rows:?}");
+    let upstream = rows.iter().find(|row| row.label == "civil-affairs");
+    assert!(
+        upstream.is_some_and(|row| row.mark == Mark::Bad),
+        "{rows:?}"
+    );
+}
