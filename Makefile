@@ -1,6 +1,7 @@
 # Two commands do everything on a fresh Debian 12 or later with a Rust toolchain:
 #   make demo   installs what is missing, builds, runs the main job
 #   make test   everything CI runs
+# A technician's visit, as pictures: make technician-demo
 # Proofs: make kill-loop N=1000, make power-loss ROUNDS=n, make simulate SEED=n DAYS=30
 # Others: make bench, make release, make fuzz SECONDS=n, make lab, make golden, make clean-demo
 
@@ -17,6 +18,7 @@ endif
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CARGO ?= cargo
 DEMO_OUT ?= target/demo
+TECHNICIAN_OUT ?= target/technician-demo
 SECONDS ?= 60
 # Of the proofs: how many kills, how many rounds, where the dice start, how long the month is.
 N ?= 1000
@@ -24,7 +26,7 @@ ROUNDS ?= 500
 SEED ?= 1
 DAYS ?= 30
 
-.PHONY: demo test packages toolchain check-format check-lints check-tests check-docs check-rules kill-loop power-loss simulate bench bench-peers release fuzz fuzz-these fuzz-keep lab golden clean-demo
+.PHONY: demo technician-demo test packages toolchain check-format check-lints check-tests check-docs check-rules kill-loop power-loss simulate bench bench-peers release fuzz fuzz-these fuzz-keep lab golden clean-demo
 
 demo: packages toolchain
 	$(CARGO) build --locked -p kiosk-demo
@@ -34,6 +36,14 @@ demo: packages toolchain
 	    "$(TARGET)/debug/kiosk-demo" --headless --out "$(DEMO_OUT)"; \
 	    echo "No display: the scripted visit is in $(DEMO_OUT) (pictures, prints, result.json)."; \
 	fi
+
+# A technician's visit from the unlocking to the verified certificate: pictures of every page, the
+# test slip, result.json. The operator's tool runs as on another machine, in another directory.
+technician-demo: packages toolchain
+	$(CARGO) build --locked -p kiosk-app -p kiosk-admin --bins
+	$(CARGO) build --locked -p kiosk-demo
+	"$(TARGET)/debug/kiosk-demo" --headless --journey tests/scenarios/technician.toml --out "$(TECHNICIAN_OUT)"
+	@echo "The technician's visit is in $(TECHNICIAN_OUT) (pictures, prints, result.json)."
 
 test: packages toolchain check-format check-lints check-tests check-docs check-rules
 
@@ -52,7 +62,7 @@ check-lints:
 # The terminal is built without the demo, which alone asks for the probe; a test reads the program
 # that results. The others stand beside it so that all selections share their dependencies.
 check-tests:
-	$(CARGO) build --locked -p kiosk-app -p central-platform -p kiosk-emulators --bins
+	$(CARGO) build --locked -p kiosk-app -p kiosk-admin -p central-platform -p kiosk-emulators --bins
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run --locked --workspace --no-fail-fast; \
 	else \
@@ -86,6 +96,8 @@ simulate: packages toolchain
 bench: packages toolchain bench-peers
 	$(CARGO) test --locked -p kiosk-id-card --test transports -- --ignored
 	$(CARGO) run --locked --release -p kiosk-qr-scanner --example measure 60
+	$(CARGO) build --locked --release -p kiosk-app --bins
+	$(CARGO) test --locked --release -p kiosk-demo --test watchdog -- --ignored --nocapture
 
 bench-peers: packages toolchain
 	CARGO="$(CARGO)" tests/bench/run.sh
@@ -129,7 +141,7 @@ lab: packages toolchain
 	CARGO="$(CARGO)" tests/hardware-lab/run.sh
 
 golden:
-	UPDATE_GOLDEN=1 $(CARGO) test --locked -p kiosk-ui --features probe --test golden
+	UPDATE_GOLDEN=1 $(CARGO) test --locked -p kiosk-ui --features probe --test golden --test landscape
 	UPDATE_GOLDEN=1 $(CARGO) test --locked -p kiosk-documents --test golden
 
 clean-demo:

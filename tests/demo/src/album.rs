@@ -70,9 +70,11 @@ impl Album {
     /// # Errors
     /// The picture cannot be taken.
     pub fn take(&mut self, world: &mut World, name: &str) -> anyhow::Result<()> {
-        let file = self
-            .directory
-            .join(format!("{:02}-{name}.png", self.pictures.len() + 1));
+        let file = self.directory.join(format!(
+            "{:02}-{}.png",
+            self.pictures.len() + 1,
+            name.replace('/', "-")
+        ));
         world.order(&Request::Snapshot { file: file.clone() })?;
         self.pictures.push(file);
         Ok(())

@@ -80,7 +80,7 @@ pub enum Reply {
 /// What is on the glass.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sight {
-    /// Stable name of the page.
+    /// Stable name of the page; of a staff page with its own behind it, `staff/menu`.
     pub screen: String,
     /// Everything with a label, in the order of the layout.
     pub elements: Vec<Element>,
@@ -227,7 +227,7 @@ fn obey(request: &Request, ui: &UiHandle, probe: &Probe, first_frame: &FirstFram
 }
 
 fn look(probe: &Probe) -> Result<Sight, String> {
-    let screen = probe.screen().map_err(|error| error.to_string())?;
+    let screen = probe.place().map_err(|error| error.to_string())?;
     let elements = probe.elements().map_err(|error| error.to_string())?;
     Ok(Sight {
         screen,

@@ -40,6 +40,8 @@ pub struct Start {
     pub network: bool,
     /// Devices as fast as they can be instead of at their real speed.
     pub hurried: bool,
+    /// There is an operator who lets staff in.
+    pub staff: bool,
 }
 
 impl Default for Start {
@@ -47,6 +49,7 @@ impl Default for Start {
         Self {
             network: true,
             hurried: false,
+            staff: false,
         }
     }
 }
@@ -214,11 +217,45 @@ pub enum Step {
         #[serde(default)]
         within_s: Wait,
     },
+    /// Comes in as staff: the operator signs the challenge on the glass, the scanner reads the answer,
+    /// and the glass asks for the second factor.
+    Unlock {
+        /// Name of the account.
+        person: String,
+        /// `village-staff`, `technician`, `vendor` or `inspector`.
+        role: String,
+        /// The second factor that the operator knows; it is typed in a step of its own.
+        pin: String,
+        /// For how long.
+        #[serde(default = "default_minutes")]
+        minutes: u16,
+    },
+    /// The operator checks the certificate on the glass, and finds an altered one out.
+    VerifyCertificate,
+    /// A technician's command beside the terminal, as over SSH.
+    Command {
+        /// Its words without `kiosk` and without `--config`.
+        words: Vec<String>,
+        /// Its exit status.
+        #[serde(default)]
+        status: i32,
+        /// What it must say.
+        #[serde(default)]
+        says: Vec<String>,
+        /// How long it may take until it does.
+        #[serde(default)]
+        within_s: Wait,
+    },
     /// Takes a picture of the glass.
     Snapshot {
         /// Its name.
         name: String,
     },
+}
+
+/// How long a permission lasts where the file says nothing.
+fn default_minutes() -> u16 {
+    60
 }
 
 /// Names of [`Step`] and `platform-fault`; every other name is an act of the bench.
@@ -241,6 +278,9 @@ const STEP_NAMES: &[&str] = &[
     "wait-synced",
     "expect-accepted",
     "expect-prints",
+    "unlock",
+    "verify-certificate",
+    "command",
     "snapshot",
 ];
 
@@ -250,6 +290,8 @@ const STEP_NAMES: &[&str] = &[
 pub enum CodeSource {
     /// The QR code on the newest printed slip, read from its picture.
     LastSlip,
+    /// The QR code on the glass, read from its picture.
+    Glass,
 }
 
 /// A number of seconds within bounds.
@@ -288,7 +330,7 @@ impl TryFrom<u64> for Wait {
 #[derive(Debug, thiserror::Error)]
 pub enum JourneyError {
     /// The file cannot be read: check its path.
-    #[error("{file}: {source}")]
+    #[error("{file} cannot be read")]
     Unreadable {
         /// The file.
         file: String,
@@ -385,7 +427,7 @@ impl Journey {
     /// Everything that a person types in this journey.
     pub fn typed(&self) -> impl Iterator<Item = &str> {
         self.steps.iter().filter_map(|step| match &step.deed {
-            Deed::Step(Step::Type { text }) => Some(text.as_str()),
+            Deed::Step(Step::Type { text } | Step::Unlock { pin: text, .. }) => Some(text.as_str()),
             Deed::Step(_) | Deed::Act(_) | Deed::Fault(_) => None,
         })
     }

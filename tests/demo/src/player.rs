@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use kiosk_emulators::{Act, Device};
+use kiosk_emulators::{Act, Device, slip_code};
 
 use crate::album::Album;
 use crate::clock::{Deadline, milliseconds_since, now, pause};
@@ -16,10 +16,14 @@ use crate::control::{Request, Sight};
 use crate::journey::{CodeSource, Deed, Journey, Numbered, Step};
 use crate::privacy::PersonalWords;
 use crate::report::{PrintReport, Report, StepReport, TransactionReport};
-use crate::world::{LOOK_TICK, Setting, World};
+use crate::world::{LOOK_TICK, Setting, TERMINAL_ID, World};
 
 /// How long the state of the line may take to reach the glass at the start.
 const LINE_LIMIT: Duration = Duration::from_secs(20);
+/// How long a signed answer may take to be read and looked at.
+const UNLOCK_LIMIT: Duration = Duration::from_secs(30);
+/// Pause between two runs of a command that does not say yet what it should.
+const COMMAND_TICK: Duration = Duration::from_millis(500);
 /// How long after the last step the terminal may still be busy with what it began.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -39,6 +43,7 @@ pub fn play_file(file: &Path, out: &Path, setting: &Setting) -> anyhow::Result<R
     };
     let setting = Setting {
         is_hurried: journey.start.hurried,
+        has_staff: journey.start.staff,
         ..setting.clone()
     };
     let outcome = play_whole(&journey, &out, &setting, &mut report);
@@ -192,7 +197,7 @@ pub fn code_of_last_slip(world: &World) -> anyhow::Result<String> {
         .into_iter()
         .rfind(|print| print.height_mm.is_some() && print.outcome == "complete")
         .context("no whole slip was printed yet")?;
-    Ok(kiosk_emulators::slip_code::read(&slip.file)?)
+    Ok(slip_code::read(&slip.file)?)
 }
 
 /// Does what happens in the world rather than at the glass; false for steps of the other kind.
@@ -221,16 +226,34 @@ pub fn happen(world: &mut World, deed: &Deed) -> anyhow::Result<bool> {
             | Step::WaitSynced { .. }
             | Step::ExpectAccepted { .. }
             | Step::ExpectPrints { .. }
+            | Step::Unlock { .. }
+            | Step::VerifyCertificate
+            | Step::Command { .. }
             | Step::Snapshot { .. },
         ) => return Ok(false),
     }
     Ok(true)
 }
 
-fn show_code(world: &World, text: Option<&str>, from: Option<CodeSource>) -> anyhow::Result<()> {
+/// The text of the QR code on the glass, read from its picture as a telephone reads it.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn code_on_glass(world: &mut World) -> anyhow::Result<String> {
+    let file = world.directory().join("photo.png");
+    world.order(&Request::Snapshot { file: file.clone() })?;
+    slip_code::read(&file).context("no code can be read from the glass")
+}
+
+fn show_code(
+    world: &mut World,
+    text: Option<&str>,
+    from: Option<CodeSource>,
+) -> anyhow::Result<()> {
     let text = match (text, from) {
         (Some(text), _) => text.to_owned(),
         (None, Some(CodeSource::LastSlip)) => code_of_last_slip(world)?,
+        (None, Some(CodeSource::Glass)) => code_on_glass(world)?,
         (None, None) => bail!("no code to show"),
     };
     world.act(Act::ShowCode {
@@ -315,6 +338,19 @@ impl Player<'_> {
                 outcome,
                 within_s,
             } => self.expect_prints(&word(device), *count, outcome, within_s.duration()),
+            Step::Unlock {
+                person,
+                role,
+                pin,
+                minutes,
+            } => self.unlock(person, role, pin, *minutes),
+            Step::VerifyCertificate => self.verify_certificate(),
+            Step::Command {
+                words,
+                status,
+                says,
+                within_s,
+            } => self.command(words, *status, says, within_s.duration()),
             Step::Snapshot { name } => self.album.take(self.world, name),
             Step::ShowCode { .. }
             | Step::Network { .. }
@@ -406,6 +442,65 @@ impl Player<'_> {
             pause(LOOK_TICK * 5);
         }
         Ok(())
+    }
+
+    /// The way in: the operator signs what the glass shows, and the scanner is shown the answer.
+    fn unlock(&mut self, person: &str, role: &str, pin: &str, minutes: u16) -> anyhow::Result<()> {
+        let challenge = code_on_glass(self.world)?;
+        let office = self.world.office()?;
+        let token = office.unlock(&challenge, person, role, pin, minutes)?;
+        show_code(self.world, Some(&token), None)?;
+        let left = self.wait(UNLOCK_LIMIT, "the question for the PIN", |sight| {
+            sight.screen == "staff/pin"
+        });
+        self.world.act(Act::HideCode)?;
+        left
+    }
+
+    /// On another machine: is what the glass shows to be believed?
+    fn verify_certificate(&mut self) -> anyhow::Result<()> {
+        let certificate = code_on_glass(self.world)?;
+        let key = self.world.terminal_key()?;
+        let office = self.world.office()?;
+        let words = office.verify_certificate(&certificate, TERMINAL_ID, &key)?;
+        tracing::info!("{words}");
+        let altered = format!("{}0", certificate.trim_end());
+        ensure!(
+            office
+                .verify_certificate(&altered, TERMINAL_ID, &key)
+                .is_err(),
+            "an altered certificate was believed"
+        );
+        Ok(())
+    }
+
+    /// Runs a technician's command again and again until it ends and says as it should.
+    fn command(
+        &mut self,
+        words: &[String],
+        status: i32,
+        says: &[String],
+        within: Duration,
+    ) -> anyhow::Result<()> {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let deadline = Deadline::after(within);
+        loop {
+            let output = self.world.command(&words)?;
+            let said = String::from_utf8_lossy(&output.stdout);
+            let missing = says.iter().find(|wanted| !said.contains(wanted.as_str()));
+            if output.status.code() == Some(status) && missing.is_none() {
+                return Ok(());
+            }
+            ensure!(
+                !deadline.has_passed(),
+                "`kiosk {}` ended with {} and not {status}, or does not say `{}`: {said}{}",
+                words.join(" "),
+                output.status,
+                missing.map_or("", String::as_str),
+                String::from_utf8_lossy(&output.stderr)
+            );
+            pause(COMMAND_TICK);
+        }
     }
 
     fn expect_accepted(&mut self, item: &str, count: usize) -> anyhow::Result<()> {

@@ -176,6 +176,23 @@ impl Remote {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// How the process has ended; `None` while it runs.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// Sends the process a signal.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn signal(&self, signal: rustix::process::Signal) -> std::io::Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        Ok(rustix::process::kill_process(pid, signal)?)
+    }
+
     /// Memory of the process in KiB, shared pages divided among their users.
     ///
     /// # Errors

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
-use kiosk_app::{Config, Terminal};
+use kiosk_app::boot::Boot;
+use kiosk_app::{Config, Terminal, safe};
 use kiosk_ui::{Backend, Options, Ui};
 
 use crate::control;
@@ -19,6 +20,7 @@ pub fn run(config: &Path, socket: &Path, is_window: bool) -> anyhow::Result<()> 
     kiosk_app::logging::open();
     kiosk_app::vital::silence_panic_messages();
     let config = Config::read(config)?;
+    let boot = Boot::begin(&config.paths.state, kiosk_app::clock::now().at);
     let first_frame = Arc::new(OnceLock::new());
     let painted = Arc::clone(&first_frame);
     let backend = if is_window {
@@ -44,9 +46,7 @@ pub fn run(config: &Path, socket: &Path, is_window: bool) -> anyhow::Result<()> 
     )?;
     control::serve(socket, ui.handle(), first_frame)
         .with_context(|| format!("cannot serve {}", socket.display()))?;
-    let terminal = Terminal::start(&config, ui.handle(), received)?;
-    ui.run()?;
-    terminal.stop();
+    safe::run(&config, &boot, ui, received)?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use serde_json::json;
 use crate::clock::{Deadline, pause};
 use crate::control::{Reply, Request, Sight};
 use crate::http;
+use crate::office::Office;
 use crate::remote::{Launch, Remote};
 
 /// Pause between two looks at the glass. Chosen: half of what a person notices.
@@ -27,7 +29,9 @@ const READY_LIMIT: Duration = Duration::from_secs(40);
 /// The card whose owner may witness.
 const WITNESS_CARD: &str = "cadre";
 /// The terminal's number.
-const TERMINAL_ID: &str = "D001";
+pub(crate) const TERMINAL_ID: &str = "D001";
+/// Where the stick of staff is.
+const STICK: &str = "stick";
 /// What the glass says beside the line's state while something waits in the outbox.
 const WAITING: &str = "待上传 ";
 /// What the glass says while there is a line.
@@ -48,6 +52,8 @@ pub struct Setting {
     pub is_hurried: bool,
     /// Show the terminal in a window.
     pub is_window: bool,
+    /// An operator lets staff in.
+    pub has_staff: bool,
 }
 
 impl Setting {
@@ -62,6 +68,7 @@ impl Setting {
             program: std::env::current_exe().context("the program does not know its own path")?,
             is_hurried: false,
             is_window: false,
+            has_staff: false,
         })
     }
 }
@@ -78,6 +85,7 @@ pub struct World {
     launch: Launch,
     bench: Arc<Bench>,
     platform: Arc<Platform>,
+    office: Option<Office>,
     directory: PathBuf,
 }
 
@@ -123,13 +131,24 @@ impl World {
             sealing_key: platform.sealing_key(),
             command_key: platform.command_key(),
         };
-        let text = terminal_config(&directory, &items, &bench.ports(), &line, setting.is_window)?;
-        std::fs::write(&launch.config, text)?;
+        let office = if setting.has_staff {
+            let admin = setting.program.with_file_name("kiosk-admin");
+            Some(Office::open(&directory.join("office"), &admin)?)
+        } else {
+            None
+        };
+        let mut config =
+            terminal_config(&directory, &items, &bench.ports(), &line, setting.is_window)?;
+        if let Some(office) = &office {
+            add_staff(&mut config, &directory, office)?;
+        }
+        std::fs::write(&launch.config, toml::to_string(&config)?)?;
         Ok(Self {
             terminal: None,
             launch,
             bench: Arc::new(bench),
             platform: Arc::new(platform),
+            office,
             directory,
         })
     }
@@ -286,6 +305,43 @@ impl World {
         self.terminal.take().map_or(Ok(()), Remote::quit)
     }
 
+    /// Sends the terminal process a signal.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn signal(&mut self, signal: rustix::process::Signal) -> anyhow::Result<()> {
+        Ok(self.terminal()?.signal(signal)?)
+    }
+
+    /// How the terminal process has ended; `None` while it runs.
+    ///
+    /// # Errors
+    /// It was not started, or the kernel does not tell.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.terminal()?.ended()?)
+    }
+
+    /// The `kiosk` program of the same build, for a technician's commands.
+    pub fn kiosk(&self) -> PathBuf {
+        self.launch.program.with_file_name("kiosk")
+    }
+
+    /// Runs a technician's command beside the terminal.
+    ///
+    /// # Errors
+    /// The program was not built, or cannot be run.
+    pub fn command(&self, words: &[&str]) -> anyhow::Result<Output> {
+        let (name, rest) = words.split_first().context("no command")?;
+        Command::new(self.kiosk())
+            .arg(name)
+            .arg("--config")
+            .arg(&self.launch.config)
+            .args(rest)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("{}: build it first", self.kiosk().display()))
+    }
+
     /// True while the terminal process runs.
     pub fn is_running(&mut self) -> bool {
         self.terminal.as_mut().is_some_and(Remote::is_running)
@@ -341,6 +397,28 @@ impl World {
         &self.directory
     }
 
+    /// The operator's desk.
+    ///
+    /// # Errors
+    /// This world has none.
+    pub fn office(&self) -> anyhow::Result<Office> {
+        self.office
+            .clone()
+            .context("nobody lets staff in here; write `staff = true` under [start]")
+    }
+
+    /// The public key under which the terminal is registered, as `kiosk key show` prints it.
+    ///
+    /// # Errors
+    /// The command fails.
+    pub fn terminal_key(&self) -> anyhow::Result<String> {
+        let output = self.command(&["key", "show", "--json"])?;
+        let key: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        let public = key["public"].as_str().context("no public key")?;
+        Ok(public.to_owned())
+    }
+
     /// The log of the terminal process.
     pub fn terminal_log(&self) -> &Path {
         &self.launch.log
@@ -386,6 +464,18 @@ fn platform_config() -> anyhow::Result<central_platform::Config> {
     })
 }
 
+/// Who may let staff in, and the stick that they bring.
+fn add_staff(
+    config: &mut serde_json::Value,
+    directory: &Path,
+    office: &Office,
+) -> anyhow::Result<()> {
+    let stick = directory.join(STICK);
+    std::fs::create_dir_all(&stick)?;
+    config["staff"] = json!({ "unlock_keys": [office.public_key()], "sticks": [stick] });
+    Ok(())
+}
+
 /// The power supply and the board, as far as the bench has them.
 fn add_auxiliaries(config: &mut serde_json::Value, ports: &Ports) {
     let Some(devices) = config["device"].as_array_mut() else {
@@ -420,7 +510,7 @@ fn terminal_config(
     ports: &Ports,
     line: &Line,
     is_window: bool,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<serde_json::Value> {
     let device = |id: &str, class: &str, driver: &str, port: &str| json!({ "id": id, "class": class, "driver": driver, "port": port });
     let camera = |id: &str, port: &str, role: &str| json!({ "id": id, "class": "camera", "driver": "mjpeg", "port": port, "options": { "role": role } });
     // On a desktop the layout of 1080×1920 is shown at half its size.
@@ -452,7 +542,7 @@ fn terminal_config(
     });
     add_auxiliaries(&mut config, ports);
     std::fs::create_dir_all(directory.join("state"))?;
-    Ok(toml::to_string(&config)?)
+    Ok(config)
 }
 
 #[cfg(test)]
@@ -506,6 +596,7 @@ mod tests {
         };
         let text =
             terminal_config(directory.path(), &default_items(), &ports, &line, false).unwrap();
+        let text = toml::to_string(&text).unwrap();
         let config = kiosk_app::Config::parse(&text).unwrap();
         assert_eq!((config.devices.len(), config.platform.probe_s), (6, 1));
     }

@@ -1,17 +1,24 @@
 //! The terminal is killed (SIGKILL) right after the touch that confirms, at twenty moments, with no
 //! line: what became durable reaches the platform once and has its slip; what did not leaves no
 //! slip. kill -9 does not test the disk's own promises: the kernel keeps what was written.
+//! And the disk under the store hangs in the commit: the terminal falls silent and is started anew.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be had fails the test")]
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use kiosk_demo::clock::{Deadline, pause};
 use kiosk_demo::player::prints;
+use kiosk_demo::supervisor::Supervisor;
 use kiosk_demo::world::{LOOK_TICK, Setting, World};
+use kiosk_durability::power_loss::Weakness;
 use kiosk_emulators::slip_code;
 use kiosk_emulators::{Act, CardChoice, Device};
+use rustix::process::Signal;
 
 /// Milliseconds from the confirming touch to the kill: before the commit, around it, around the
 /// slip.
@@ -21,6 +28,8 @@ const MOMENTS_MS: [u64; 20] = [
 
 /// How long anything here may take.
 const LIMIT: Duration = Duration::from_secs(30);
+/// What the service manager waits for signs of life.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 fn touch(world: &mut World, label: &str) {
     let wanted = format!("a button `{label}`");
@@ -104,6 +113,17 @@ fn numbers_at_platform(world: &World) -> BTreeSet<String> {
     numbers
 }
 
+fn wait_for_slip(world: &World, number: &String, when: &str) {
+    let deadline = Deadline::after(LIMIT);
+    while !numbers_on_slips(world).contains(number) {
+        assert!(
+            !deadline.has_passed(),
+            "{when}: the case is durable, but its slip never came"
+        );
+        pause(LOOK_TICK);
+    }
+}
+
 /// One visit that is cut off; answers whether its case had become durable.
 fn visit_cut_after(world: &mut World, ms: u64) -> bool {
     let before = numbers_at_platform(world);
@@ -124,14 +144,7 @@ fn visit_cut_after(world: &mut World, ms: u64) -> bool {
     );
     if let Some(number) = new.first() {
         // The slip that the interruption left out is printed by itself.
-        let deadline = Deadline::after(LIMIT);
-        while !numbers_on_slips(world).contains(number) {
-            assert!(
-                !deadline.has_passed(),
-                "{ms} ms: the case is durable, but its slip never came"
-            );
-            pause(LOOK_TICK);
-        }
+        wait_for_slip(world, number, &format!("{ms} ms"));
     }
     for number in numbers_on_slips(world) {
         assert!(
@@ -145,12 +158,12 @@ fn visit_cut_after(world: &mut World, ms: u64) -> bool {
     !new.is_empty()
 }
 
-fn check(moments: impl Iterator<Item = u64>) {
-    let directory = tempfile::tempdir().unwrap();
-    let mut world = World::new(&Setting {
+/// A world with a document under its camera and without a line.
+fn world(directory: &Path) -> World {
+    let world = World::new(&Setting {
         program: env!("CARGO_BIN_EXE_kiosk-demo").into(),
         is_hurried: true,
-        ..Setting::headless(directory.path().join("world")).unwrap()
+        ..Setting::headless(directory.join("world")).unwrap()
     })
     .unwrap();
     let scene = Act::ShowScene {
@@ -160,6 +173,12 @@ fn check(moments: impl Iterator<Item = u64>) {
     };
     world.act(scene).unwrap();
     world.set_network(false).unwrap();
+    world
+}
+
+fn check(moments: impl Iterator<Item = u64>) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut world = world(directory.path());
     world.start_terminal().unwrap();
     screen(&mut world, "attract");
     let durable: Vec<(u64, bool)> = moments
@@ -172,6 +191,99 @@ fn check(moments: impl Iterator<Item = u64>) {
         durable.last().is_some_and(|(_, is_durable)| *is_durable),
         "{durable:?}"
     );
+    world.quit().unwrap();
+}
+
+/// Names the place of the disk that this program serves when it is started anew as its server.
+const DISK_PLACE: &str = "KIOSK_DEMO_DISK";
+
+/// Not a proof: the process that serves the disk of the proof below.
+#[test]
+fn disk_server() {
+    if let Some(place) = std::env::var_os(DISK_PLACE) {
+        kiosk_durability::serve(place.as_ref(), Weakness::None).unwrap();
+    }
+}
+
+/// A disk that hangs while its server is stopped.
+struct Disk {
+    server: Child,
+    place: tempfile::TempDir,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let mut server = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "disk_server", "--nocapture"])
+            .env(DISK_PLACE, place.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+        let is_mounted = lines.any(|line| line.unwrap().ends_with("mounted"));
+        assert!(is_mounted, "the disk cannot be mounted");
+        Self { server, place }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = rustix::process::Pid::from_child(&self.server);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.signal(Signal::CONT);
+        // The end of its orders ends the server, which unmounts.
+        drop(self.server.stdin.take());
+        self.server.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_disk_that_hangs_in_the_commit_ends_in_a_new_start_and_a_case_that_is_whole_or_not_there() {
+    if !kiosk_durability::can_mount() {
+        writeln!(
+            std::io::stderr(),
+            "not proved: no file system can be mounted here"
+        )
+        .unwrap();
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::new();
+    let mut world = world(directory.path());
+    let state = world.directory().join("state");
+    std::os::unix::fs::symlink(disk.place.path().join("store"), state.join("store")).unwrap();
+    let manager = Supervisor::new(&world, PATIENCE).unwrap();
+    manager.start(&mut world).unwrap();
+    screen(&mut world, "attract");
+    walk_to_review(&mut world);
+    disk.signal(Signal::STOP);
+    world.touch("确认提交").unwrap();
+    manager.forget().unwrap();
+    let end = manager.wait_end(&mut world, LIMIT).unwrap();
+    assert_eq!(
+        end.result, "watchdog",
+        "the visit hangs, the glass does not"
+    );
+    disk.signal(Signal::CONT);
+    manager.start_anew(&mut world, &end).unwrap();
+    screen(&mut world, "attract");
+    world.set_network(true).unwrap();
+    world.wait_line(true, LIMIT).unwrap();
+    world.wait_synced(LIMIT).unwrap();
+    let accepted = numbers_at_platform(&world);
+    assert!(accepted.len() <= 1);
+    if let Some(number) = accepted.first() {
+        wait_for_slip(&world, number, "the disk hung");
+    }
+    for number in numbers_on_slips(&world) {
+        assert!(accepted.contains(&number), "a slip without its record");
+    }
     world.quit().unwrap();
 }
 

@@ -1,6 +1,9 @@
-//! Parsers of files and codes that reach the terminal itself.
+//! Parsers of files, codes and replies that reach the terminal itself.
 
+use kiosk_app::boot::Book;
 use kiosk_app::catalogue::Catalogue;
+use kiosk_app::platform::{commands, desired, messages, tickets};
+use kiosk_app::workbench::{host, privacy, sticks};
 
 use super::Target;
 
@@ -23,7 +26,63 @@ pub const TARGETS: &[Target] = &[
         run: item_package,
         seeds: &[include_bytes!("../../../kiosk-app/items/old-age-allowance/item.toml")],
     },
+    Target {
+        name: "platform-reply",
+        run: platform_reply,
+        seeds: &[
+            br#"{"code":"queue.full","title":"x","detail":"y","upstream":"civil-affairs","retry_after_s":5}"#,
+            br#"{"commands":["c0e2c4890c9b601c.eyJ9.AAAA"]}"#,
+            br#"{"id":"01a20340-67ce-73f6-b10d-c19b379b580d","terminal":"T001","kind":"lock","arguments":{},"issued_at":"2026-11-22T09:41:00Z","expires_at":"2026-11-22T10:41:00Z"}"#,
+            br#"{"terminal":"T001","version":3,"issued_at":"2026-11-22T09:41:00Z","suspended_items":["x"],"sealing_key":null,"bytes_per_s":null,"off_hours":"22:00-06:00","heartbeat_s":60}"#,
+            br#"{"results":[{"id":"01a20340-67ce-73f6-b10d-c19b379b580d","revision":2,"state":"stored"}]}"#,
+            b"Sun, 22 Nov 2026 09:41:00 GMT",
+        ],
+    },
+    Target {
+        name: "machine-files",
+        run: machine_files,
+        seeds: &[
+            b"/dev/sda1 /media/stick vfat rw,nosuid 0 0\n/dev/sdb1 /run/media/a\\040b exfat ro 0 0\n",
+            b"  sl  local_address rem_address   st\n   0: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 0 0 1\n",
+            br#"{"failures":2,"safe":false}"#,
+            "测试一 440100197505050046 在 13800000000".as_bytes(),
+        ],
+    },
 ];
+
+/// What the platform answers and orders, after its signature was found good: it may be wrong too.
+fn platform_reply(bytes: &[u8]) {
+    drop(std::hint::black_box(messages::problem(bytes)));
+    drop(std::hint::black_box(messages::batch_reply(200, None, bytes)));
+    drop(std::hint::black_box(commands::read(bytes)));
+    drop(std::hint::black_box(desired::read(bytes)));
+    if let Ok(list) = commands::read_list(bytes) {
+        assert!(list.len() <= bytes.len(), "more orders than bytes");
+    }
+    if let Ok(results) = tickets::read_reply(bytes) {
+        assert!(results.len() <= 50, "more results than tickets");
+    }
+    std::hint::black_box(messages::http_date(&String::from_utf8_lossy(bytes)));
+}
+
+/// What the kernel, a stick and an earlier life of the program left to be read.
+fn machine_files(bytes: &[u8]) {
+    drop(std::hint::black_box(sticks::parse_mounts(bytes)));
+    let shown = sticks::shown(bytes);
+    assert!(
+        !shown.chars().any(char::is_control),
+        "a name steers the glass"
+    );
+    let text = String::from_utf8_lossy(bytes);
+    drop(std::hint::black_box(host::listeners(&text)));
+    let (masked, found) = privacy::mask(&text);
+    let (again, left) = privacy::mask(&masked);
+    assert!(
+        left == 0 && again == masked,
+        "{found} were masked and {left} are left"
+    );
+    std::hint::black_box(Book::read(bytes).is_some());
+}
 
 fn slip_code(bytes: &[u8]) {
     if let Some(number) = kiosk_app::slip_code::case_number(&String::from_utf8_lossy(bytes)) {

@@ -1,11 +1,13 @@
 //! Parsers of what reaches the queue's rooms from outside: envelopes, signed texts, bundles on a
-//! stick, signatures of requests, keys. Imports the sealing room alone, so that the fuzzer builds it
+//! stick, signatures of requests, keys; and the words by which staff come in. Imports the sealing room alone, so that the fuzzer builds it
 //! in a minute.
 
 use std::sync::OnceLock;
 
 use kiosk_sealing::audit::{self, Checkpoint};
+use kiosk_sealing::certificate;
 use kiosk_sealing::request::{self, Headers, Request};
+use kiosk_sealing::unlock::{self, Challenge, Delegation, Expected, PinVerifier};
 use kiosk_sealing::{PublicKey, RecipientKey, RecipientSecret, bundle, signed};
 
 use super::devices::Target;
@@ -43,6 +45,22 @@ pub const TARGETS: &[Target] = &[
         name: "request-signature",
         run: request_signature,
         seeds: &[b"sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:\nsig1=(\"@method\" \"@path\" \"@query\" \"content-digest\" \"kiosk-terminal\");created=1;nonce=\"AAAA\";keyid=\"0123456789abcdef\";alg=\"ed25519\"\nsig1=:AAAA:"],
+    },
+    Target {
+        name: "unlock-words",
+        run: unlock_words,
+        seeds: &[
+            include_bytes!("seeds/challenge.txt"),
+            include_bytes!("seeds/permission.txt"),
+            include_bytes!("seeds/delegation.txt"),
+            include_bytes!("seeds/delegated.txt"),
+            b"$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$AAAAAAAAAAAAAAAAAAAAAA",
+        ],
+    },
+    Target {
+        name: "readiness-certificate",
+        run: readiness_certificate,
+        seeds: &[include_bytes!("seeds/readiness.txt")],
     },
     Target {
         name: "key-text",
@@ -118,6 +136,48 @@ fn request_signature(bytes: &[u8]) {
     };
     let verified = request::verify(|_| keys().first().cloned(), &request, &headers);
     assert!(verified.is_err(), "a made-up signature is believed");
+}
+
+/// Nothing that a stranger makes up lets anybody in: the only key known here has signed none of it.
+fn unlock_words(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(challenge) = Challenge::parse(&text) {
+        assert_eq!(
+            Challenge::parse(&challenge.to_text()).ok(),
+            Some(challenge),
+            "a challenge has one text"
+        );
+    }
+    let challenge = Challenge {
+        terminal: "T001".to_owned(),
+        nonce: [7; 16],
+        boot: 1,
+        counter: 1,
+    };
+    let expected = Expected {
+        challenge: &challenge,
+        operators: keys(),
+        now_s: 1_795_311_660,
+    };
+    assert!(
+        unlock::verify(&text, &expected).is_err(),
+        "a made-up permission lets in"
+    );
+    assert!(
+        Delegation::verify(&text, keys()).is_err(),
+        "a made-up certificate is believed"
+    );
+    drop(std::hint::black_box(Delegation::parse(&text)));
+    drop(std::hint::black_box(text.parse::<PinVerifier>()));
+}
+
+fn readiness_certificate(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let find = |_: &str, _: &str| keys().first().cloned();
+    assert!(
+        certificate::verify(&text, find, 1_795_311_660).is_err(),
+        "a made-up certificate is believed"
+    );
 }
 
 fn key_text(bytes: &[u8]) {
