@@ -52,6 +52,8 @@ const FIGURES: &[(&str, &str)] = &[
     ("serial", "figure.serial"),
     ("firmware", "figure.firmware"),
     ("paper", "figure.paper"),
+    ("confirmation", "figure.confirmation"),
+    ("status-source", "figure.status-source"),
     ("toner", "figure.toner"),
     ("read-time", "figure.read-time"),
     ("print-time", "figure.print-time"),

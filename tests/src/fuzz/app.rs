@@ -53,7 +53,9 @@ pub const TARGETS: &[Target] = &[
 /// What the platform answers and orders, after its signature was found good: it may be wrong too.
 fn platform_reply(bytes: &[u8]) {
     drop(std::hint::black_box(messages::problem(bytes)));
-    drop(std::hint::black_box(messages::batch_reply(200, None, bytes)));
+    drop(std::hint::black_box(messages::batch_reply(
+        200, None, bytes,
+    )));
     drop(std::hint::black_box(commands::read(bytes)));
     drop(std::hint::black_box(desired::read(bytes)));
     if let Ok(list) = commands::read_list(bytes) {
