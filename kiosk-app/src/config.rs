@@ -640,9 +640,9 @@ items = "items"
         }
         for (more, line, word) in [
             ("[store]\nfree_mib_min = 1\n", 13, "MiB or more"),
-            ("[staff]\nidle_minutes = 0\n", 14, "1 to 60"),
-            ("[staff]\nsticks = [\"stick\"]\n", 14, "absolute"),
-            ("[staff]\nunlock_keys = [\"x\"]\n", 14, "no key"),
+            ("[staff]\nidle_minutes = 0\n", 13, "1 to 60"),
+            ("[staff]\nsticks = [\"stick\"]\n", 13, "absolute"),
+            ("[staff]\nunlock_keys = [\"x\"]\n", 13, "no key"),
             ("[key]\nsource = \"credential\"\n", 13, "needs `name"),
             ("[key]\nsource = \"floppy\"\n", 13, "floppy"),
             ("[key]\nalgorithm = \"rsa\"\n", 13, "sm2-sm3"),

@@ -356,7 +356,8 @@ mod tests {
         assert!(recorded.unwrap().mended.is_empty());
         let recorded = record(&mut cache, &passed, "slip-printer", &[], "tech", at(500));
         assert_eq!(recorded.unwrap().mended.len(), 1);
-        let tickets = cache.tickets(true, 10).unwrap();
+        assert!(cache.tickets(true, 10).unwrap().is_empty());
+        let tickets = cache.tickets(false, 10).unwrap();
         assert_eq!(tickets[0].state, TicketState::Mended);
         // Another test of it is on record and changes nothing about the ticket.
         let recorded = record(&mut cache, &passed, "slip-printer", &[], "tech", at(600));

@@ -44,6 +44,10 @@ pub(crate) struct Report {
     pub(crate) tickets: Vec<Ticket>,
     /// Unknown members are ignored; and with them only an object is a report, never a list.
     #[serde(flatten)]
+    #[expect(
+        clippy::zero_sized_map_values,
+        reason = "only a map can be flattened, and nothing of it is kept"
+    )]
     _unknown: BTreeMap<String, IgnoredAny>,
 }
 
@@ -138,6 +142,10 @@ pub(crate) struct Part {
 
 /// The outcome of a test.
 #[derive(Serialize, Deserialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names are those of the contract"
+)]
 pub(crate) struct Test {
     #[serde(deserialize_with = "strict_id")]
     pub(crate) id: Uuid,
