@@ -69,7 +69,7 @@ fn dotted_literals(directories: &[&str]) -> BTreeMap<String, PathBuf> {
             if path.components().any(|part| {
                 matches!(
                     part.as_os_str().to_str(),
-                    Some("tests" | "examples" | "benches")
+                    Some("tests" | "tests.rs" | "examples" | "benches")
                 )
             }) {
                 continue;

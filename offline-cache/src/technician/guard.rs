@@ -88,7 +88,11 @@ impl Cache {
         audit::append(
             &transaction,
             &self.directory.options.terminal,
-            &NewAudit::own("unlock.grant-taken", TERMINAL, &json!({ "grant": id })),
+            &NewAudit::own(
+                "staff.unlock.grant-taken",
+                TERMINAL,
+                &json!({ "grant": id }),
+            ),
             now,
         )?;
         transaction.commit()?;

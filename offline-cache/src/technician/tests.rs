@@ -317,7 +317,7 @@ fn a_grant_opens_once_and_a_restart_changes_nothing_of_that() {
             .unwrap()
     );
     assert!(scratch.cache.grant_used(Uuid::from_u128(2), at(0)).unwrap());
-    assert_eq!(kinds(&scratch.cache), ["unlock.grant-taken"; 2]);
+    assert_eq!(kinds(&scratch.cache), ["staff.unlock.grant-taken"; 2]);
 }
 
 #[test]
