@@ -328,7 +328,7 @@ impl Boot {
     /// Counts the last run and begins a new one. What cannot be read or written is told in the log
     /// and counts nothing.
     pub fn begin(directory: &Path, now: Timestamp) -> Self {
-        let made = DirBuilder::new()
+        let there = DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(directory);
@@ -340,7 +340,7 @@ impl Boot {
         let machine = machine_run();
         let mut mode = Mode::Normal;
         let mut release = None;
-        let changed = made.and_then(|()| {
+        let changed = there.and_then(|()| {
             change(directory, |book| {
                 mode = book.begin(&machine, last_words.as_deref(), now);
                 release = book.release.take();
@@ -687,7 +687,7 @@ mod tests {
             b"{\"crashes\":-1}",
             b"{\"safe\":{\"cause\":\"other\"}}",
             b"\xff\xfe",
-            &[b' '; 20_000],
+            &vec![b' '; 20_000],
         ] {
             assert_eq!(Book::read(bytes), None);
         }

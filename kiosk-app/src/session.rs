@@ -52,6 +52,10 @@ pub struct Site {
 
 /// The heart: one loop feeds it events and performs its effects.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact that was told to the visit, true or false by itself"
+)]
 pub struct Session {
     catalogue: Arc<Catalogue>,
     site: Site,
@@ -334,9 +338,8 @@ impl Session {
             } => self.tested(&test, &device, has_passed, &mut effects),
             Event::Room(has_room) => self.has_room = has_room,
             // Sealing is the store's business; the visit goes on as before.
-            Event::SealingKey(_) => {}
-            // Answers to a mode that was left.
-            Event::Staff(..) | Event::Probed(..) => {}
+            // And answers to a mode of staff that was left.
+            Event::SealingKey(_) | Event::Staff(..) | Event::Probed(..) => {}
         }
         self.restart_if_idle(&mut effects);
         effects
@@ -469,10 +472,10 @@ impl Session {
                 }
             }
             Page::AwaitingReceipt { until } if is_over(until) => self.after_commit(now, effects),
-            Page::Rating { chosen } if !chosen.is_empty() => {
-                if now.uptime >= self.active_at + THANKS {
-                    self.end_visit(now, false, effects);
-                }
+            Page::Rating { chosen }
+                if !chosen.is_empty() && now.uptime >= self.active_at + THANKS =>
+            {
+                self.end_visit(now, false, effects);
             }
             Page::Checking {
                 role,
@@ -481,16 +484,7 @@ impl Session {
             } if is_over(until) => {
                 // No answer is an answer that failed: it takes the same way as one.
                 let (role, ticket) = (*role, *ticket);
-                let slow = Unanswered {
-                    code: "platform.slow",
-                    words: String::new(),
-                };
-                match role {
-                    Role::Witness => self.witness_answered(ticket, Err(slow), now, effects),
-                    Role::Principal | Role::Helper => {
-                        self.unchecked(slow.code, slow.words, now, effects);
-                    }
-                }
+                self.check_is_late(role, ticket, now, effects);
             }
             Page::Fetching { until, .. } if is_over(until) => {
                 self.trouble("platform.slow", String::new(), ONLINE_WAYS, effects);
@@ -531,6 +525,25 @@ impl Session {
         }
         if self.time_left(now) == Some(Duration::ZERO) {
             self.end_visit(now, true, effects);
+        }
+    }
+
+    fn check_is_late(
+        &mut self,
+        role: Role,
+        ticket: Ticket,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        let slow = Unanswered {
+            code: "platform.slow",
+            words: String::new(),
+        };
+        match role {
+            Role::Witness => self.witness_answered(ticket, Err(slow), now, effects),
+            Role::Principal | Role::Helper => {
+                self.unchecked(slow.code, slow.words, now, effects);
+            }
         }
     }
 

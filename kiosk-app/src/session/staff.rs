@@ -325,7 +325,7 @@ impl Session {
         let was_open = self.is_door_open();
         let mode = Box::new(Mode::new(was_open));
         self.turn_to(Page::Staff(mode), effects);
-        self.with_mode(now, effects, |mode, hand| mode.challenge(hand));
+        self.with_mode(now, effects, Mode::challenge);
     }
 
     fn is_door_open(&self) -> bool {
@@ -604,7 +604,7 @@ impl Mode {
         }
         match id {
             Id::Open(topic) => self.open_topic(topic, hand),
-            Id::Go(Place::Menu) => self.to_menu(hand),
+            Id::Go(Place::Menu) => self.show_menu(hand),
             Id::Go(Place::Help) => self.open(Leaf::Help, hand),
             Id::Go(Place::Day) => self.open_topic(Topic::Daily, hand),
             Id::Go(Place::Report) => self.open_report(hand),
@@ -644,7 +644,7 @@ impl Mode {
         self.renew(hand);
     }
 
-    fn to_menu(&mut self, hand: &mut Hand<'_>) {
+    fn show_menu(&mut self, hand: &mut Hand<'_>) {
         self.leave_leaf(hand);
         self.said = None;
         self.leaves.truncate(1);

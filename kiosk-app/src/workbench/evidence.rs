@@ -595,8 +595,9 @@ mod tests {
 
     #[test]
     fn each_opening_fails_its_own_check() {
+        type Opening<'a> = &'a dyn Fn(&Path);
         let mode = std::fs::Permissions::from_mode;
-        let cases: [(&str, &dyn Fn(&Path)); 10] = [
+        let cases: [(&str, Opening<'_>); 10] = [
             ("state-directory-is-private", &|root| {
                 std::fs::set_permissions(root.join("state"), mode(0o755)).unwrap();
             }),

@@ -264,8 +264,8 @@ mod tests {
         write("sys/class/thermal/thermal_zone0/temp", "51000\n");
         write("sys/class/thermal/thermal_zone1/temp", "rubbish\n");
         write("proc/self/status", "Name:\tkiosk\nUmask:\t0027\n");
-        let room = host.memory().unwrap();
-        assert_eq!((room.free, room.total), (1024 * 1024, 2048 * 1024));
+        let memory = host.memory().unwrap();
+        assert_eq!((memory.free, memory.total), (1024 * 1024, 2048 * 1024));
         assert_eq!(host.uptime(), Some(Duration::from_hours(1)));
         assert_eq!(host.temperatures(), [("x86_pkg_temp".to_owned(), 51)]);
         assert_eq!(host.status("Umask").as_deref(), Some("0027"));

@@ -438,8 +438,8 @@ mod tests {
             named: vec![named.clone(), directory.path().join("absent")],
         };
         let found = sticks.find();
-        let names: Vec<&str> = found.iter().map(|stick| stick.name.as_str()).collect();
-        assert_eq!(names, ["vfat stick", "named"]);
+        let shown: Vec<&str> = found.iter().map(|stick| stick.name.as_str()).collect();
+        assert_eq!(shown, ["vfat stick", "named"]);
         assert!(found[0].is_read_only && !found[1].is_read_only);
         assert!(sticks.at(&named).is_ok());
         assert_eq!(sticks.at(&root.join("data")), Err(StickTrouble::Gone));

@@ -128,7 +128,7 @@ impl Place {
         }
     }
 
-    fn grant(&self, challenge: &str, role: Role, now: Moment) -> Grant {
+    fn grant(challenge: &str, role: Role, now: Moment) -> Grant {
         let challenge = Challenge::parse(challenge).unwrap();
         Grant {
             id: Uuid::now_v7(),
@@ -144,7 +144,7 @@ impl Place {
     }
 
     fn token(&self, challenge: &str, role: Role, now: Moment) -> String {
-        self.grant(challenge, role, now)
+        Self::grant(challenge, role, now)
             .sign(&self.operator)
             .unwrap()
     }
@@ -341,7 +341,7 @@ fn a_wait_survives_power_cuts_and_a_clock_that_jumps() {
         (360, 900),
     ] {
         let (challenge, _) = stand.challenge(at(second));
-        let grant = place.grant(&challenge, Role::Technician, at(second));
+        let grant = Place::grant(&challenge, Role::Technician, at(second));
         let found = stand.unlock(&grant.sign(&stranger).unwrap(), at(second));
         assert_eq!(refusal(&found), ("unlock.unknown-signer", expected));
     }
@@ -383,7 +383,7 @@ fn forgeries_and_mistakes_are_told_apart_and_open_nothing() {
     );
     check(
         &|challenge| {
-            let mut grant = place.grant(challenge, Role::Technician, at(1));
+            let mut grant = Place::grant(challenge, Role::Technician, at(1));
             grant.terminal = "T002".to_owned();
             grant.sign(&place.operator).unwrap()
         },
@@ -391,7 +391,7 @@ fn forgeries_and_mistakes_are_told_apart_and_open_nothing() {
     );
     check(
         &|challenge| {
-            let mut grant = place.grant(challenge, Role::Technician, at(1));
+            let mut grant = Place::grant(challenge, Role::Technician, at(1));
             grant.nonce = [9; 16];
             grant.sign(&place.operator).unwrap()
         },
@@ -399,14 +399,14 @@ fn forgeries_and_mistakes_are_told_apart_and_open_nothing() {
     );
     check(
         &|challenge| {
-            let grant = place.grant(challenge, Role::Technician, at(1));
+            let grant = Place::grant(challenge, Role::Technician, at(1));
             grant.sign(&stranger).unwrap()
         },
         "unlock.unknown-signer",
     );
     check(
         &|challenge| {
-            let mut grant = place.grant(challenge, Role::Technician, at(1));
+            let mut grant = Place::grant(challenge, Role::Technician, at(1));
             grant.issued_at_s -= 3 * 24 * 3600;
             grant.sign(&place.operator).unwrap()
         },
@@ -443,12 +443,12 @@ fn without_an_operators_key_nobody_comes_in() {
         place.config();
         place.path("kiosk.toml")
     });
-    let without: String = text
-        .unwrap()
+    let text = text.unwrap();
+    let without: Vec<&str> = text
         .lines()
         .filter(|line| !line.starts_with("unlock_keys"))
-        .map(|line| format!("{line}\n"))
         .collect();
+    let without = without.join("\n");
     fs::write(place.path("kiosk.toml"), without).unwrap();
     let mut stand = place.start(at(0));
     let found = stand.take(Work::Challenge, at(1));
@@ -468,7 +468,7 @@ fn a_permission_comes_from_a_stick_whatever_else_is_on_it() {
     for index in 0..2000 {
         fs::write(stick.join(format!("photo-{index}.jpg")), b"").unwrap();
     }
-    let mut other = place.grant(&challenge, Role::Technician, at(1));
+    let mut other = Place::grant(&challenge, Role::Technician, at(1));
     other.nonce = [1; 16];
     let other = other.sign(&place.operator).unwrap();
     fs::write(stick.join("a.kiosk-unlock"), other).unwrap();

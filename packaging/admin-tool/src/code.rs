@@ -226,7 +226,12 @@ mod tests {
             read_content(b"\x89PNG\r\n"),
             Err(CodeError::Picture(_))
         ));
-        for content in [&b""[..], b" \n", b"\xff\xfe", &[b'A'; TEXT_BYTES_MAX + 1]] {
+        for content in [
+            &b""[..],
+            b" \n",
+            b"\xff\xfe",
+            &vec![b'A'; TEXT_BYTES_MAX + 1],
+        ] {
             assert!(matches!(read_content(content), Err(CodeError::NoText)));
         }
         assert_eq!(read_content(b" KR1:X\r\n").unwrap(), "KR1:X");
