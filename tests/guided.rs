@@ -22,7 +22,7 @@ use kiosk_app::selftest::headless::{Summary, Witness, examine};
 use kiosk_app::selftest::{Outcome, Run, Verdict, Wanted};
 use kiosk_app::words::Lang;
 use kiosk_emulators::{
-    Act, Bench, BenchConfig, CardChoice, CodeEncoding, Device, InputChoice, IoBoardConfig,
+    Act, Bench, BenchConfig, CardChoice, CodeEncoding, Device, InputChoice, IoBoardConfig, Ports,
     UpsConfig, slip_code,
 };
 use kiosk_sealing::{RecipientSecret, Suite};
@@ -69,6 +69,60 @@ struct World {
     directory: TempDir,
 }
 
+/// Every device of the bench: id, class, driver, and its port with the keys that follow it.
+fn devices(
+    ports: Ports,
+    programs: &Path,
+) -> [(&'static str, &'static str, &'static str, String); 11] {
+    let document = format!("{}\"\noptions.role = \"document", ports.document_camera);
+    let board = format!(
+        "{}\"\noptions.inputs = {{ cabinet-door = 0 }}\n\
+         options.outputs = {{ card-light = 0, reader-power = 1 }}\noptions.address = 1 # \"",
+        ports.io_board.unwrap().display()
+    );
+    let speaker = format!(
+        "default\"\noptions.program = \"{}/amixer",
+        programs.display()
+    );
+    let reader = format!(
+        "{}\"\npower = {{ board = \"board\", output = \"reader-power\", off_s = 1 }} # \"",
+        ports.id_card.display()
+    );
+    [
+        ("board", "io-board", "modbus-rtu", board),
+        ("card", "id-card", "sdt", reader),
+        (
+            "scanner",
+            "qr-scanner",
+            "newland",
+            ports.qr_scanner.display().to_string(),
+        ),
+        ("slips", "slip-printer", "escpos", ports.slip_printer),
+        ("pages", "page-printer", "ipp", ports.page_printer),
+        ("face", "camera", "mjpeg", ports.camera),
+        ("table", "camera", "mjpeg", document),
+        (
+            "ups",
+            "ups",
+            "megatec-q1",
+            ports.ups.unwrap().display().to_string(),
+        ),
+        (
+            "chip",
+            "smart-card",
+            "ssc-pcsc",
+            "pcsc:no such reader".to_owned(),
+        ),
+        (
+            "pad",
+            "signature-pad",
+            "evdev-pen",
+            "/dev/input/no-such-pad".to_owned(),
+        ),
+        ("speaker", "speaker", "amixer", speaker),
+    ]
+}
+
 impl World {
     fn new(classes: &[&str]) -> Self {
         Self::at("http://127.0.0.1:9", classes)
@@ -94,7 +148,6 @@ impl World {
             let mode = fs::Permissions::from_mode(0o755);
             fs::set_permissions(programs.join(name), mode).unwrap();
         }
-        let ports = bench.ports();
         let sealing = RecipientSecret::generate(Suite::Intl).unwrap().public();
         let state = directory.path().join("state");
         fs::create_dir(&state).unwrap();
@@ -104,59 +157,21 @@ impl World {
              [paths]\nstate = \"{}\"\nitems = \"items\"\n[store]\nfree_mib_min = 16\n",
             state.display()
         );
-        let document = format!("{}\"\noptions.role = \"document", ports.document_camera);
-        let board = format!(
-            "{}\"\noptions.inputs = {{ cabinet-door = 0 }}\n\
-             options.outputs = {{ card-light = 0, reader-power = 1 }}\noptions.address = 1 # \"",
-            ports.io_board.unwrap().display()
-        );
-        let speaker = format!(
-            "default\"\noptions.program = \"{}/amixer",
-            programs.display()
-        );
-        let reader = format!(
-            "{}\"\npower = {{ board = \"board\", output = \"reader-power\", off_s = 1 }} # \"",
-            ports.id_card.display()
-        );
-        for (id, class, driver, port) in [
-            ("board", "io-board", "modbus-rtu", board),
-            ("card", "id-card", "sdt", reader),
-            (
-                "scanner",
-                "qr-scanner",
-                "newland",
-                ports.qr_scanner.display().to_string(),
-            ),
-            ("slips", "slip-printer", "escpos", ports.slip_printer),
-            ("pages", "page-printer", "ipp", ports.page_printer),
-            ("face", "camera", "mjpeg", ports.camera),
-            ("table", "camera", "mjpeg", document),
-            (
-                "ups",
-                "ups",
-                "megatec-q1",
-                ports.ups.unwrap().display().to_string(),
-            ),
-            (
-                "chip",
-                "smart-card",
-                "ssc-pcsc",
-                "pcsc:no such reader".to_owned(),
-            ),
-            (
-                "pad",
-                "signature-pad",
-                "evdev-pen",
-                "/dev/input/no-such-pad".to_owned(),
-            ),
-            ("speaker", "speaker", "amixer", speaker),
-        ] {
-            // The board is there for whoever gets power through it.
-            if classes.contains(&class) || (class == "io-board" && classes.contains(&"id-card")) {
-                text += &format!(
-                    "[[device]]\nid = \"{id}\"\nclass = \"{class}\"\ndriver = \"{driver}\"\n\
-                     port = \"{port}\"\n"
-                );
+        // The board is there for whoever gets power through it.
+        let is_there = |class: &str| {
+            classes.contains(&class) || (class == "io-board" && classes.contains(&"id-card"))
+        };
+        for (id, class, driver, port) in devices(bench.ports(), &programs) {
+            if is_there(class) {
+                text.push_str("[[device]]\nid = \"");
+                text.push_str(id);
+                text.push_str("\"\nclass = \"");
+                text.push_str(class);
+                text.push_str("\"\ndriver = \"");
+                text.push_str(driver);
+                text.push_str("\"\nport = \"");
+                text.push_str(&port);
+                text.push_str("\"\n");
             }
         }
         Self {
@@ -561,7 +576,7 @@ fn the_line_fails_without_a_platform_and_with_a_wrong_clock_and_passes_with_a_go
     assert!(outcome.figures["health-time"].ends_with("ms"));
     assert_eq!(outcome.figures["ipv6"], "-");
     check(
-        &platform(Duration::from_secs(900)),
+        &platform(Duration::from_mins(15)),
         Verdict::Failed,
         "test.clock-off",
     );

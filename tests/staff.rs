@@ -1,7 +1,6 @@
 //! Promises of the staff's mode, checked on the real session: nobody sees a page of it before the
 //! unlocking, nothing of a visit is left when it begins, nothing of it is left when it ends, and what
 //! a role may not do does not happen.
-#![expect(clippy::unwrap_used, reason = "a broken premise fails the test")]
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "a test picks the one effect that it looks for"

@@ -39,11 +39,10 @@ impl Office {
             public_key: String::new(),
         };
         let made = office.run(&["keys", "new", KEY])?;
-        office.public_key = made
-            .split_whitespace()
+        made.split_whitespace()
             .find(|word| word.starts_with("ed25519:"))
             .context("kiosk-admin printed no public key")?
-            .to_owned();
+            .clone_into(&mut office.public_key);
         Ok(office)
     }
 

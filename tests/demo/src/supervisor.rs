@@ -20,7 +20,7 @@ pub const RESTART_PAUSE: Duration = Duration::from_secs(1);
 const START_LIMIT: Duration = Duration::from_mins(1);
 /// How often it is looked whether the process has ended.
 const TICK: Duration = Duration::from_millis(20);
-/// Longest message of a service, in bytes; sd_notify(3) says that managers read at least so many.
+/// Longest message of a service, in bytes; `sd_notify(3)` says that managers read at least so many.
 const MESSAGE_BYTES_MAX: usize = 4096;
 
 /// The service manager of one world.

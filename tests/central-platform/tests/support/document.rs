@@ -57,7 +57,7 @@ pub(crate) struct Dice {
     runner: TestRunner,
 }
 
-/// Seeds that follow one another begin far apart (SplitMix64); never 0, from which nothing follows.
+/// Seeds that follow one another begin far apart (`SplitMix64`); never 0, from which nothing follows.
 fn mixed(seed: u64) -> u64 {
     let mut mixed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
