@@ -73,7 +73,7 @@ pub enum Work {
     },
 }
 
-/// A page of facts. Rows that lead on carry the id of their page, as [`Topic::id`] writes it.
+/// A page of facts. Rows that lead on carry the id of their page, as `session::staff::ids` writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Topic {
     /// Every device, known and unknown, with its state, fault and last test.
