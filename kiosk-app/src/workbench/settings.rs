@@ -109,7 +109,7 @@ fn masked(key: &str, value: &str) -> String {
 }
 
 /// `ipp://user:password@host/` without what stands before the `@`.
-fn without_login(value: &str) -> String {
+pub fn without_login(value: &str) -> String {
     let Some((scheme, rest)) = value.split_once("://") else {
         return value.to_owned();
     };

@@ -6,7 +6,6 @@ use super::{
     Filled, ROWS_MAX, facts, line, mark_if, mark_of, minute, named, remedy, section, sentence, size,
 };
 use crate::clock::Moment;
-use crate::config::Config;
 use crate::selftest;
 use crate::session::staff::ids::{Button, Calibration, Id};
 use crate::words::{Lang, fill, text};
@@ -94,7 +93,11 @@ impl Bench {
                 mark: mark_if(heard.is_online),
                 ..named(lang, "bench.platform", up(heard.is_online))
             },
-            named(lang, "bench.address", without_login(&self.config)),
+            named(
+                lang,
+                "bench.address",
+                settings::without_login(&self.config.platform.url),
+            ),
         ];
         rows.extend(heard.upstreams.iter().map(|(name, is_up)| StaffRow {
             mark: mark_if(*is_up),
@@ -247,14 +250,6 @@ impl Bench {
         text(lang, "bench.monitor-masked").clone_into(&mut page.intro);
         page
     }
-}
-
-/// The platform's address, without a login in it.
-fn without_login(config: &Config) -> String {
-    let text = config.source.text();
-    settings::settings(text)
-        .remove("platform.url")
-        .unwrap_or_else(|| config.platform.url.clone())
 }
 
 fn running(time: Option<std::time::Duration>, lang: Lang) -> String {
