@@ -3,9 +3,7 @@
 //! so that the platform can order them; the log holds no personal data, and so do they.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -153,17 +151,7 @@ impl Log {
     /// The file cannot be written.
     pub fn collect(&self, directory: &Path) -> io::Result<PathBuf> {
         let path = directory.join(COLLECTED);
-        let new = path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(&self.0.recent.lines())?;
-        file.sync_all()?;
-        std::fs::rename(&new, &path)?;
-        File::open(directory)?.sync_all()?;
+        kiosk_sealing::write_private(&path, &self.0.recent.lines())?;
         Ok(path)
     }
 
