@@ -55,24 +55,12 @@ fn topic_scopes(topic: &Topic) -> &'static [Scope] {
 
 fn place_scopes(place: Place) -> &'static [Scope] {
     match place {
-        Place::Menu | Place::Help => &EVERY,
+        // Whoever is in at all.
+        Place::Menu | Place::Help => &Scope::ALL,
         Place::Day => &[Scope::Day],
         Place::Report => REPORT,
     }
 }
-
-/// Whoever is in at all.
-const EVERY: [Scope; 9] = [
-    Scope::Help,
-    Scope::Day,
-    Scope::Paper,
-    Scope::Test,
-    Scope::Mend,
-    Scope::Queue,
-    Scope::Update,
-    Scope::Evidence,
-    Scope::Configure,
-];
 
 fn may_press(button: &Button, scopes: &BTreeSet<Scope>) -> bool {
     let enough: &[Scope] = match button {
