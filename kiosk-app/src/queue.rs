@@ -348,7 +348,7 @@ fn remembered(commitment: &Commitment) -> String {
         digest: commitment.digest.clone(),
         code: commitment.code.clone(),
     };
-    serde_json::to_string(&last).unwrap_or_default()
+    serde_json::to_string(&last).expect("plain words become JSON")
 }
 
 /// The last commitment whose slip is not out, if it is younger than `limit`.
