@@ -56,17 +56,6 @@ pub struct Outcome {
     pub took_ms: u64,
 }
 
-/// One figure of a device, for tests that compare.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Readout {
-    /// The device.
-    pub device: String,
-    /// Its name.
-    pub name: String,
-    /// Its value.
-    pub value: String,
-}
-
 /// Something that a test asks of a device or of the machine, beside what visits ask.
 /// Owner: the self-test.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use kiosk_sealing::unlock::{Role, Scope};
 use kiosk_ui::{Picture, StaffSection};
 use uuid::Uuid;
 
-use crate::selftest::{Outcome, Readout};
+use crate::selftest::Outcome;
 use crate::words::Lang;
 
 mod acts;
@@ -350,6 +350,4 @@ pub struct Facts {
     pub sections: Vec<StaffSection>,
     /// Acts that this page offers; their ids are understood by the staff pages.
     pub acts: Vec<kiosk_ui::Choice>,
-    /// For the page of one device: its faults and readings as they are, for tests.
-    pub readouts: Vec<Readout>,
 }

@@ -22,7 +22,7 @@ use super::settings::{self, Difference, Installed};
 use super::sticks::{self, Sticks};
 use super::tickets::TicketWatch;
 use super::unlock::{self, Door, Time};
-use super::{Facts, Found, Permission, Topic, Work, pages};
+use super::{Found, Permission, Topic, Work, pages};
 use crate::clock::{self, Moment};
 use crate::config::{Config, Keeper};
 use crate::desk::{Answer, Ask, Desk};
@@ -265,14 +265,6 @@ impl Bench {
     fn shown(&mut self, topic: &Topic, lang: crate::words::Lang, now: Moment) -> Found {
         if self.may(topic.scopes()) {
             return Found::Facts(Box::new(self.show(topic, lang, now)));
-        }
-        if *topic == Topic::Readiness && self.inside.is_none() {
-            // Visitors are not offered what failed its test; they see no more of it than that.
-            let readouts = self.failed_devices().unwrap_or_default();
-            return Found::Facts(Box::new(Facts {
-                readouts,
-                ..Facts::default()
-            }));
         }
         self.not_allowed("show", now)
     }

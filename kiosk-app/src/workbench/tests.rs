@@ -613,7 +613,6 @@ fn a_device_that_is_not_there_has_its_words_its_picture_and_who_acts() {
         rows.contains(&"test:slip-printer.pattern:slips".to_owned()),
         "{rows:?}"
     );
-    assert!(page.readouts.iter().any(|readout| readout.name == "fault"));
     // It lasts: a ticket is opened by itself.
     for second in (2..=400).step_by(15) {
         stand.bench.turn(at(second));
@@ -897,24 +896,23 @@ fn a_recording_ends_with_the_visit_and_goes_onto_the_stick() {
 }
 
 #[test]
-fn before_anybody_comes_in_only_the_outcomes_of_tests_can_be_asked() {
+fn when_nobody_is_inside_no_page_is_filled_and_nothing_is_done() {
     let place = Place::new();
     let mut stand = place.start(at(0));
     stand.come_in(&place, Role::Technician, at(1));
-    stand.act(
-        printer_outcome(Verdict::Failed, "printer.cover-open"),
-        at(2),
-    );
-    stand.take(Work::Ended { why: "left" }, at(3));
-    let page = stand.show(Topic::Readiness, at(4));
-    assert!(page.sections.is_empty() && page.acts.is_empty());
-    let readout = &page.readouts[0];
-    let told = (
-        readout.device.as_str(),
-        readout.name.as_str(),
-        readout.value.as_str(),
-    );
-    assert_eq!(told, ("slips", "slip-printer.pattern", "failed"));
+    stand.take(Work::Ended { why: "left" }, at(2));
+    let show = Work::Show {
+        topic: Topic::Readiness,
+        lang: Lang::ZhHans,
+    };
+    let act = Work::Act {
+        act: Act::MakeReport,
+        lang: Lang::ZhHans,
+    };
+    for work in [show, act] {
+        let found = stand.take(work, at(3));
+        assert_eq!(refusal(&found).0, "workbench.not-allowed");
+    }
 }
 
 #[test]

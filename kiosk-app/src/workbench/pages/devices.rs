@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kiosk_device::DeviceClass;
 use kiosk_device::usb::sysfs::Sysfs;
 use kiosk_ui::{Mark, StaffRow, StaffSection};
-use offline_cache::{CacheError, TestRecord, Ticket, TicketState};
+use offline_cache::{TestRecord, Ticket, TicketState};
 use uuid::Uuid;
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 use crate::clock::Moment;
 use crate::devices::{FaultWords, Listed, Report};
 use crate::problem;
-use crate::selftest::{self, Readout};
+use crate::selftest;
 use crate::session::staff::ids::{Button, Id};
 use crate::words::{Lang, fill, text};
 use crate::workbench::bench::Bench;
@@ -85,7 +85,6 @@ impl Bench {
             page.drawing.clone_from(&problem::get(&fault.code).picture);
         }
         page.acts = device_acts(device, lang);
-        page.readouts = readouts(device);
         Ok(page)
     }
 
@@ -214,20 +213,6 @@ impl Bench {
         page.sections
             .extend(section(lang, "bench.consumables", rows));
         Ok(page)
-    }
-
-    /// For pages of visitors: which devices have failed their last test. Shows no rows, so that it may
-    /// be asked before anybody has come in.
-    pub(in crate::workbench) fn failed_devices(&self) -> Result<Vec<Readout>, CacheError> {
-        let records = self.cache.latest_tests()?;
-        let told = records.iter().filter(|record| !record.device.is_empty());
-        Ok(told
-            .map(|record| Readout {
-                device: record.device.clone(),
-                name: record.test.clone(),
-                value: record.verdict.word().to_owned(),
-            })
-            .collect())
     }
 }
 
@@ -448,23 +433,6 @@ fn device_acts(device: &Listed, lang: Lang) -> Vec<kiosk_ui::Choice> {
     monitor.id = opens(Topic::Monitor(id()));
     acts.push(monitor);
     acts
-}
-
-fn readouts(device: &Listed) -> Vec<Readout> {
-    let read = |name: &str, value: &str| Readout {
-        device: device.id.clone(),
-        name: name.to_owned(),
-        value: value.to_owned(),
-    };
-    let mut readouts = vec![read("state", &device.state)];
-    readouts.extend(device.faults.iter().map(|fault| read("fault", &fault.code)));
-    readouts.extend(
-        device
-            .readings
-            .iter()
-            .map(|(name, value)| read(name, value)),
-    );
-    readouts
 }
 
 fn ticket_row(ticket: &Ticket, lang: Lang, now: Moment) -> StaffRow {

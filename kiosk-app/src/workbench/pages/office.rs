@@ -225,7 +225,6 @@ impl Bench {
             section(lang, "bench.open-faults", faulty),
             not_passed(&tests, lang),
         ]);
-        page.readouts = self.failed_devices()?;
         page.acts = report_acts(&tests, lang);
         Ok(page)
     }
