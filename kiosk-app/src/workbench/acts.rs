@@ -283,7 +283,10 @@ impl Bench {
         let bytes = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
         let name = format!("kiosk-{}-{}", self.config.terminal.id, file_name(&path));
         sticks::write(&stick.path, &name, &bytes)?;
-        std::fs::remove_file(&path).ok();
+        if let Err(error) = std::fs::remove_file(&path) {
+            // It is masked and bounded; the next one has a name of its own.
+            tracing::warn!(%error, "a recording that was copied stays");
+        }
         Ok(words(fill(lang, "bench.done-file", &[("name", &name)])))
     }
 
