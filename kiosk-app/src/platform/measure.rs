@@ -14,9 +14,6 @@ use crate::clock;
 const LIMIT: Duration = Duration::from_secs(40);
 /// Answers of which the fastest counts: the first one also shakes hands.
 const ASKED: u32 = 3;
-/// Port of an address that names none.
-const HTTP_PORT: u16 = 80;
-const HTTPS_PORT: u16 = 443;
 
 /// What was measured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,7 +115,8 @@ async fn look(client: &Client, measured: &mut Measured) {
     }
 }
 
-/// The machine and the port of an address that was accepted as one.
+/// The machine and the port of an address; none of both where it is no address, which the
+/// configuration does not let pass.
 fn host_and_port(url: &str) -> (String, u16) {
     let parsed = reqwest::Url::parse(url).ok();
     let port = parsed
@@ -126,12 +124,7 @@ fn host_and_port(url: &str) -> (String, u16) {
         .and_then(reqwest::Url::port_or_known_default);
     let host = parsed.as_ref().and_then(reqwest::Url::host_str);
     let host = host.unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let known = if url.starts_with("https") {
-        HTTPS_PORT
-    } else {
-        HTTP_PORT
-    };
-    (host, port.unwrap_or(known))
+    (host, port.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -147,6 +140,6 @@ mod tests {
         check("http://platform.example/kiosk", "platform.example", 80);
         check("http://[::1]:8080", "::1", 8080);
         check("http://127.0.0.1:1", "127.0.0.1", 1);
-        check("nonsense", "", 80);
+        check("nonsense", "", 0);
     }
 }
