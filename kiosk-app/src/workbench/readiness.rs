@@ -616,6 +616,32 @@ mod tests {
     }
 
     #[test]
+    fn ready_is_only_what_was_tried_on_each_device_and_failed_nowhere() {
+        let line = |test: &str, device: &str, verdict| TestLine {
+            test: test.to_owned(),
+            device: device.to_owned(),
+            verdict,
+            problem: String::new(),
+            figures: BTreeMap::new(),
+            by: String::new(),
+            at: String::new(),
+        };
+        let disk = line("machine.disk", "", "not-run");
+        let card = line("id-card.reading", "card", "passed");
+        let slips = line("slip-printer.pattern", "slips", "passed");
+        let with = |verdict| line("slip-printer.pattern", "slips", verdict);
+        assert!(is_ready(&[disk.clone(), card.clone(), slips.clone()], true));
+        assert!(!is_ready(&[card.clone(), slips.clone()], false), "a fault");
+        for verdict in ["failed", "skipped", "canceled", "not-run"] {
+            assert!(!is_ready(&[card.clone(), with(verdict)], true), "{verdict}");
+        }
+        let failed = line("machine.clock", "", "failed");
+        assert!(!is_ready(&[card, slips, failed], true));
+        assert!(!is_ready(&[disk], true), "nothing was tried");
+        assert!(!is_ready(&[], true));
+    }
+
+    #[test]
     fn outcomes_count_for_a_day_and_not_from_the_future() {
         let at = Timestamp::from_second(1_795_311_660).unwrap();
         for (age_s, expected) in [
