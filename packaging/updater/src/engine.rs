@@ -1,0 +1,487 @@
+//! One pass of the updater: what is on trial is settled first; then what is offered is looked at,
+//! fetched, staged, switched to and put on trial. A release is good only when everything works that
+//! worked before it; else it is taken back, with the reason, and never tried again. The clock, the
+//! terminal and the line come from outside. A pass that is cut anywhere is gone on with by the next.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::fetch::{FetchError, Fetcher, Index, Tally, Watch};
+use crate::manifest::{Release, Version};
+use crate::slots::{SlotError, Slots, Start, Trial};
+use crate::trust::{Transport, TrustError};
+use crate::waves::{self, Decision, Hold, Place, Wait, Window};
+
+pub mod command;
+pub mod health;
+pub mod repository;
+pub mod status;
+pub mod terminal;
+
+pub use health::{Health, Lost};
+pub use repository::{Repository, RepositoryError};
+pub use status::{Phase, Status};
+pub use terminal::{Programs, Terminal, TerminalError};
+
+/// Attempts after which a release is given up that never came to be judged. Chosen: two power cuts
+/// may be chance.
+pub const TRIES_MAX: u32 = 3;
+/// How often the terminal is examined before something counts as lost. Chosen: a printer may still
+/// warm up.
+const EXAMS_MAX: u32 = 3;
+/// Wait between two examinations.
+const EXAM_PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is asked during a fetch whether a visit has begun.
+const ASK_INTERVAL: Duration = Duration::from_secs(15);
+/// When a trial that a visit holds up is looked at again.
+const VISIT_PATIENCE: SignedDuration = SignedDuration::from_mins(5);
+
+/// What is configured.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Number of the terminal.
+    pub terminal: String,
+    /// Code of its village.
+    pub region: String,
+    /// Kind of its hardware.
+    pub hardware: String,
+    /// Its time zone.
+    pub zone: TimeZone,
+    /// Its off-hours.
+    pub window: Option<Window>,
+    /// Version of the package's program, which runs when nothing came by an update.
+    pub packaged: Option<Version>,
+}
+
+/// A release that the operator has signed.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// The release.
+    pub release: &'a Release,
+    /// The same, byte for byte as it was signed.
+    pub manifest: &'a [u8],
+}
+
+/// The clock.
+pub trait Time {
+    /// The time now, never before what signed metadata has vouched for.
+    fn now(&self) -> Timestamp;
+    /// Time since any fixed moment; it never falls.
+    fn elapsed(&self) -> Duration;
+    /// Waits so long.
+    fn wait(&mut self, length: Duration);
+}
+
+/// Where releases come from.
+pub trait Source {
+    /// Says whether what was signed is still in force: a fetch may take days.
+    ///
+    /// # Errors
+    /// `Expired`.
+    fn may_install(&self, now: Timestamp) -> Result<(), TrustError>;
+    /// The signed list of chunks of this name, checked.
+    ///
+    /// # Errors
+    /// [`TrustError`] when it did not come or is not what was signed.
+    fn index(&mut self, name: &str) -> Result<Vec<u8>, TrustError>;
+    /// What brings chunks.
+    fn transport(&self) -> &dyn Transport;
+    /// True when it can be reached now: there is a line.
+    fn is_reachable(&mut self) -> bool;
+}
+
+/// How a pass ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was offered, and nothing is on trial.
+    NothingOffered,
+    /// What is offered runs.
+    UpToDate,
+    /// Not before this time.
+    Waiting {
+        /// When to come again.
+        until: Timestamp,
+        /// Why.
+        why: Wait,
+    },
+    /// A visit began or off-hours ended during the fetch; what was fetched is kept.
+    Paused,
+    /// It is not for this terminal, or halted.
+    Held {
+        /// Why.
+        hold: Hold,
+    },
+    /// It was taken back here before.
+    FailedBefore {
+        /// Which.
+        version: Version,
+    },
+    /// The machine is being started anew; the next pass judges.
+    Restarting,
+    /// A release is good.
+    Updated {
+        /// Which.
+        version: Version,
+    },
+    /// A release was taken back.
+    RolledBack {
+        /// Which.
+        version: Version,
+        /// Problem code.
+        code: String,
+        /// What was wrong, in words.
+        reason: String,
+    },
+    /// Something is wrong; what ran before runs.
+    Problem {
+        /// Problem code.
+        code: &'static str,
+        /// What, in words.
+        words: String,
+    },
+}
+
+impl Outcome {
+    /// Stable problem code of what holds or fails; `None` when all is well.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Held { hold } => Some(hold.code()),
+            Self::FailedBefore { .. } => Some("update.failed-before"),
+            Self::RolledBack { code, .. } => Some(code),
+            Self::Problem { code, .. } => Some(code),
+            Self::NothingOffered
+            | Self::UpToDate
+            | Self::Waiting { .. }
+            | Self::Paused
+            | Self::Restarting
+            | Self::Updated { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NothingOffered => formatter.write_str("nothing is offered"),
+            Self::UpToDate => formatter.write_str("what is offered runs"),
+            Self::Waiting { why, .. } => formatter.write_str(match why {
+                Wait::Wave => "its wave has not begun",
+                Wait::Window => "it is not its turn in off-hours",
+                Wait::Visit => "a visit is under way",
+            }),
+            Self::Paused => formatter.write_str("the fetch goes on at a better time"),
+            Self::Held { hold } => formatter.write_str(match hold {
+                Hold::Halted => "the operator has halted it",
+                Hold::Region => "it is for other regions",
+                Hold::Hardware => "it is for other hardware",
+                Hold::TooOld => "what runs is too old for it",
+            }),
+            Self::FailedBefore { version } => {
+                write!(formatter, "{version} was taken back here before")
+            }
+            Self::Restarting => formatter.write_str("the machine is started anew"),
+            Self::Updated { version } => write!(formatter, "{version} is good"),
+            Self::RolledBack {
+                version, reason, ..
+            } => write!(formatter, "{version} was taken back: {reason}"),
+            Self::Problem { words, .. } => formatter.write_str(words),
+        }
+    }
+}
+
+/// Why a pass ended early.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Slots(#[from] SlotError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error(transparent)]
+    Terminal(#[from] TerminalError),
+}
+
+impl Broken {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Slots(error) => error.code(),
+            Self::Fetch(error) => error.code(),
+            Self::Trust(error) => error.code(),
+            Self::Terminal(_) => "update.not-started",
+        }
+    }
+}
+
+/// Everything that a pass works with.
+pub struct Updater<'a, 'd> {
+    /// What is configured.
+    pub setting: &'a Setting,
+    /// Where releases are installed.
+    pub slots: &'a mut dyn Slots,
+    /// Where chunks are kept.
+    pub fetcher: &'a mut Fetcher<'d>,
+    /// The terminal.
+    pub terminal: &'a mut dyn Terminal,
+    /// Where releases come from.
+    pub source: &'a mut dyn Source,
+    /// The clock.
+    pub time: &'a mut dyn Time,
+    /// What the last fetch took.
+    pub tally: Tally,
+}
+
+impl fmt::Debug for Updater<'_, '_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Updater")
+            .field("setting", &self.setting)
+            .field("state", self.slots.state())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Updater<'_, '_> {
+    /// One pass. `offer` is what the operator has signed, if that could be had: what is on trial is
+    /// settled without it.
+    pub fn pass(&mut self, offer: Option<Offer<'_>>) -> Outcome {
+        self.try_pass(offer).unwrap_or_else(|broken| {
+            if matches!(broken, Broken::Fetch(FetchError::Paused)) {
+                return Outcome::Paused;
+            }
+            Outcome::Problem {
+                code: broken.code(),
+                words: broken.to_string(),
+            }
+        })
+    }
+
+    fn try_pass(&mut self, offer: Option<Offer<'_>>) -> Result<Outcome, Broken> {
+        if self.slots.state().is_restart_due {
+            if self.terminal.is_busy() {
+                return Ok(self.after_the_visit());
+            }
+            self.start_what_is_good()?;
+        }
+        if let Some(trial) = self.slots.state().trial.clone() {
+            return self.settle(&trial);
+        }
+        let Some(offer) = offer else {
+            return Ok(Outcome::NothingOffered);
+        };
+        if let Some(outcome) = self.refusal(offer.release) {
+            return Ok(outcome);
+        }
+        self.source.may_install(self.time.now())?;
+        self.stage(offer)?;
+        self.source.may_install(self.time.now())?;
+        // Fetching may have taken the night, and a visit may have begun.
+        if let Some(outcome) = self.refusal(offer.release) {
+            return Ok(outcome);
+        }
+        // A terminal that does not answer now has nothing to lose.
+        let before = self.terminal.examine().unwrap_or_default();
+        if self.terminal.is_busy() {
+            return Ok(self.after_the_visit());
+        }
+        let now = self.time.now();
+        self.slots.switch(offer.release, before, now)?;
+        match self.slots.state().trial.clone() {
+            Some(trial) => self.settle(&trial),
+            None => Err(SlotError::Order.into()),
+        }
+    }
+
+    /// Why a release is not taken now.
+    fn refusal(&mut self, release: &Release) -> Option<Outcome> {
+        let version = release.version;
+        let state = self.slots.state();
+        let running = state.current().map(|held| held.version);
+        let has_failed = state.has_failed(version);
+        let place = Place {
+            terminal: &self.setting.terminal,
+            region: &self.setting.region,
+            hardware: &self.setting.hardware,
+            running: running.or(self.setting.packaged),
+            zone: &self.setting.zone,
+            window: self.setting.window,
+            is_busy: self.terminal.is_busy(),
+        };
+        match waves::decide(release, &place, self.time.now()) {
+            Decision::UpToDate => Some(Outcome::UpToDate),
+            Decision::Held(hold) => Some(Outcome::Held { hold }),
+            Decision::Take | Decision::Wait { .. } if has_failed => {
+                Some(Outcome::FailedBefore { version })
+            }
+            Decision::Wait { until, why } => Some(Outcome::Waiting { until, why }),
+            Decision::Take => None,
+        }
+    }
+
+    /// Fetches a release and writes it into the spare slot.
+    fn stage(&mut self, offer: Offer<'_>) -> Result<(), Broken> {
+        let index = self.source.index(&offer.release.chunks)?;
+        let index = Index::parse(&index).map_err(FetchError::from)?;
+        let mut gate = Gate {
+            time: &mut *self.time,
+            terminal: &mut *self.terminal,
+            setting: self.setting,
+            asked_at: None,
+            is_open: true,
+        };
+        let supply = self.fetcher.fetch(
+            offer.release,
+            index,
+            self.slots.running_files().as_deref(),
+            self.source.transport(),
+            &mut gate,
+        )?;
+        self.tally = supply.tally;
+        self.slots.stage(offer.release, offer.manifest, &supply)?;
+        Ok(())
+    }
+
+    /// Starts what is on trial and judges it.
+    fn settle(&mut self, trial: &Trial) -> Result<Outcome, Broken> {
+        if self.terminal.is_busy() {
+            return Ok(self.after_the_visit());
+        }
+        if trial.tries >= TRIES_MAX {
+            let reason = format!("it was tried {TRIES_MAX} times and never came to be judged");
+            return self.roll_back(trial, "update.tries-spent", &reason);
+        }
+        self.slots.count_try()?;
+        match self.slots.start()? {
+            Start::Terminal => {
+                if let Err(error) = self.terminal.restart() {
+                    return self.roll_back(trial, "update.not-started", &error.to_string());
+                }
+            }
+            Start::Machine => {
+                self.terminal.restart_machine()?;
+                return Ok(Outcome::Restarting);
+            }
+            Start::Nothing => {}
+            Start::FellBack => {
+                let reason = "the machine came up with the image before it";
+                return self.roll_back(trial, "update.not-started", reason);
+            }
+        }
+        match self.judge(&trial.before) {
+            Ok(()) => {
+                self.slots.mark_good()?;
+                self.forget_chunks();
+                let version = trial.held.version;
+                Ok(Outcome::Updated { version })
+            }
+            Err((code, reason)) => self.roll_back(trial, code, &reason),
+        }
+    }
+
+    /// Examines the terminal until nothing is lost, a few times.
+    fn judge(&mut self, before: &Health) -> Result<(), (&'static str, String)> {
+        let mut verdict = Err(("update.health-unknown", String::new()));
+        for exam in 0..EXAMS_MAX {
+            if exam > 0 {
+                self.time.wait(EXAM_PATIENCE);
+            }
+            verdict = match self.terminal.examine() {
+                Err(error) => Err(("update.health-unknown", error.to_string())),
+                Ok(after) => {
+                    let is_unheard = after.has_heartbeat != Some(true);
+                    let has_line = is_unheard && self.source.is_reachable();
+                    let lost = before.compare(&after, has_line);
+                    lost.map_err(|lost| (lost.code(), lost.to_string()))
+                }
+            };
+            if verdict.is_ok() {
+                break;
+            }
+        }
+        verdict
+    }
+
+    fn roll_back(
+        &mut self,
+        trial: &Trial,
+        code: &'static str,
+        reason: &str,
+    ) -> Result<Outcome, Broken> {
+        let now = self.time.now();
+        self.slots.roll_back(code, reason, now)?;
+        self.forget_chunks();
+        if self.slots.state().is_restart_due {
+            self.start_what_is_good()?;
+        }
+        Ok(Outcome::RolledBack {
+            version: trial.held.version,
+            code: code.to_owned(),
+            reason: reason.to_owned(),
+        })
+    }
+
+    /// Starts what worked, after a roll-back.
+    fn start_what_is_good(&mut self) -> Result<(), Broken> {
+        match self.slots.start()? {
+            Start::Terminal => {
+                self.terminal.restart()?;
+                self.slots.restarted()?;
+            }
+            Start::Machine => {
+                self.slots.restarted()?;
+                self.terminal.restart_machine()?;
+            }
+            Start::Nothing | Start::FellBack => self.slots.restarted()?,
+        }
+        Ok(())
+    }
+
+    /// Chunks that stay only take room until the next fetch sweeps them.
+    fn forget_chunks(&mut self) {
+        drop(self.fetcher.clear());
+    }
+
+    fn after_the_visit(&self) -> Outcome {
+        let until = self.time.now().saturating_add(VISIT_PATIENCE);
+        Outcome::Waiting {
+            until: until.unwrap_or(Timestamp::MAX),
+            why: Wait::Visit,
+        }
+    }
+}
+
+/// Lets a fetch go on as long as nobody stands before the terminal and off-hours last.
+struct Gate<'a> {
+    time: &'a mut dyn Time,
+    terminal: &'a mut dyn Terminal,
+    setting: &'a Setting,
+    asked_at: Option<Duration>,
+    is_open: bool,
+}
+
+impl Watch for Gate<'_> {
+    fn elapsed(&self) -> Duration {
+        self.time.elapsed()
+    }
+
+    fn wait(&mut self, length: Duration) {
+        self.time.wait(length);
+    }
+
+    fn may_go_on(&mut self) -> bool {
+        let now = self.time.elapsed();
+        let is_asked = self
+            .asked_at
+            .is_some_and(|asked| now.saturating_sub(asked) < ASK_INTERVAL);
+        if !is_asked {
+            self.asked_at = Some(now);
+            let is_off_hours =
+                waves::is_open(self.setting.window, &self.setting.zone, self.time.now());
+            self.is_open = is_off_hours && !self.terminal.is_busy();
+        }
+        self.is_open
+    }
+}

@@ -1,0 +1,169 @@
+//! The terminal, as the updater sees it: somebody stands before it or not, it says how well it is,
+//! and it can be started anew. The machine's own is asked by programs.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::command::{Asked, Command};
+use super::health::{Health, INPUT_DEVICES_BYTES_MAX, SUMMARY_BYTES_MAX, parse_touch_devices};
+
+/// Longest self-test. Chosen: what the terminal itself allows for all of them.
+const EXAMINE_LIMIT: Duration = Duration::from_hours(1);
+/// Longest start until the terminal says that it is ready. Chosen: the unit's own limit, twice.
+const RESTART_LIMIT: Duration = Duration::from_mins(2);
+/// Longest answer whether a visit is under way.
+const BUSY_LIMIT: Duration = Duration::from_secs(10);
+/// Most words of a program that only does something.
+const WORDS_BYTES_MAX: usize = 4096;
+/// Where the kernel lists what can be touched.
+const INPUT_DEVICES: &str = "/proc/bus/input/devices";
+
+/// A terminal.
+pub trait Terminal {
+    /// True while somebody stands before it.
+    fn is_busy(&mut self) -> bool;
+    /// Lets it examine itself.
+    ///
+    /// # Errors
+    /// [`TerminalError`] when it does not answer.
+    fn examine(&mut self) -> Result<Health, TerminalError>;
+    /// Starts its program anew and waits until its screen is painted.
+    ///
+    /// # Errors
+    /// [`TerminalError`] when it does not come up.
+    fn restart(&mut self) -> Result<(), TerminalError>;
+    /// Starts the machine anew. Comes back before it goes down.
+    ///
+    /// # Errors
+    /// [`TerminalError`] when it will not go down.
+    fn restart_machine(&mut self) -> Result<(), TerminalError>;
+}
+
+/// Why the terminal did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum TerminalError {
+    /// A program cannot be run.
+    #[error("{what} cannot be run")]
+    Run {
+        /// What it is for.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A program did not do it.
+    #[error("{what}: {how}")]
+    Refused {
+        /// What it is for.
+        what: &'static str,
+        /// How it ended.
+        how: String,
+    },
+}
+
+/// A terminal that is asked by programs. Each is a program and its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Programs {
+    /// Starts it anew, ends with 0 when it is ready (`systemctl restart kiosk.service` of a unit that
+    /// notifies).
+    pub restart: Vec<String>,
+    /// Starts the machine anew.
+    pub restart_machine: Vec<String>,
+    /// Writes the report of a self-test (`kiosk selftest --json`).
+    pub examine: Vec<String>,
+    /// Ends with 1 while somebody stands before it; empty where that cannot be asked.
+    pub busy: Vec<String>,
+    /// Where the kernel lists input devices.
+    pub input_devices: PathBuf,
+}
+
+impl Default for Programs {
+    fn default() -> Self {
+        let words = |words: &[&str]| words.iter().copied().map(str::to_owned).collect();
+        Self {
+            restart: words(&["/usr/bin/systemctl", "restart", "kiosk.service"]),
+            restart_machine: words(&["/usr/bin/systemctl", "reboot"]),
+            examine: words(&["/usr/bin/kiosk", "selftest", "--json"]),
+            busy: Vec::new(),
+            input_devices: PathBuf::from(INPUT_DEVICES),
+        }
+    }
+}
+
+impl Programs {
+    fn ask(
+        words: &[String],
+        what: &'static str,
+        limit: Duration,
+        bytes_max: usize,
+    ) -> Result<(Option<i32>, Vec<u8>), TerminalError> {
+        let refused = |how: &str| TerminalError::Refused {
+            what,
+            how: how.to_owned(),
+        };
+        let (program, arguments) = words
+            .split_first()
+            .ok_or_else(|| refused("no program is configured"))?;
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let command = Command::new(Path::new(program), &arguments, limit);
+        let asked = command.ask(bytes_max);
+        match asked.map_err(|source| TerminalError::Run { what, source })? {
+            Asked::Ended { status, output } => Ok((status, output)),
+            Asked::TooLate => Err(refused("it took too long")),
+            Asked::TooLong => Err(refused("it said too much")),
+        }
+    }
+
+    /// Runs a program that only does something.
+    fn act(words: &[String], what: &'static str) -> Result<(), TerminalError> {
+        match Self::ask(words, what, RESTART_LIMIT, WORDS_BYTES_MAX)? {
+            (Some(0), _) => Ok(()),
+            (status, _) => Err(TerminalError::Refused {
+                what,
+                how: status.map_or("killed".to_owned(), |status| format!("ended with {status}")),
+            }),
+        }
+    }
+
+    fn touch_devices(&self) -> usize {
+        let mut bytes = Vec::new();
+        let read = File::open(&self.input_devices).and_then(|file| {
+            file.take(INPUT_DEVICES_BYTES_MAX as u64)
+                .read_to_end(&mut bytes)
+        });
+        // A list that cannot be read shows no touch screen, before as after.
+        read.map_or(0, |_| parse_touch_devices(&bytes))
+    }
+}
+
+impl Terminal for Programs {
+    fn is_busy(&mut self) -> bool {
+        // A terminal that does not answer serves nobody, and perhaps this update mends it.
+        !self.busy.is_empty()
+            && Self::ask(&self.busy, "visit", BUSY_LIMIT, WORDS_BYTES_MAX)
+                .is_ok_and(|(status, _)| status == Some(1))
+    }
+
+    fn examine(&mut self) -> Result<Health, TerminalError> {
+        let what = "self-test";
+        let (_, report) = Self::ask(&self.examine, what, EXAMINE_LIMIT, SUMMARY_BYTES_MAX)?;
+        // The status says that something failed; the report says what.
+        let health = Health::parse(&report).ok_or_else(|| TerminalError::Refused {
+            what,
+            how: "it said no report".to_owned(),
+        })?;
+        Ok(Health {
+            touch_devices: self.touch_devices(),
+            ..health
+        })
+    }
+
+    fn restart(&mut self) -> Result<(), TerminalError> {
+        Self::act(&self.restart, "start")
+    }
+
+    fn restart_machine(&mut self) -> Result<(), TerminalError> {
+        Self::act(&self.restart_machine, "start of the machine")
+    }
+}

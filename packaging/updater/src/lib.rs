@@ -1,0 +1,11 @@
+//! Safe updates for an unattended terminal. Keeps true that nothing is installed which the
+//! operator did not sign, that nothing older or mixed comes back, and that there is always a way
+//! back to what worked. Knows nothing of citizens, items or screens.
+
+pub mod config;
+pub mod engine;
+pub mod fetch;
+pub mod manifest;
+pub mod slots;
+pub mod trust;
+pub mod waves;
