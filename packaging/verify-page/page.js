@@ -1,8 +1,9 @@
-// The page around `verify.js`: words, the text or photo that somebody gives, and the verdict. What
-// is shown is set as text, never as markup. Nothing is sent or kept.
+// The page around `verify.js`: words, the text or photo that somebody gives, and the verdict, which is
+// told by a sign, by words and by a color. What is shown is set as text, never as markup. Nothing is
+// sent or kept. ECMAScript 5, as `verify.js` is; what only newer browsers have is asked for first.
 
 (function () {
-  const WORDS = {
+  var WORDS = {
     "zh-Hans": {
       title: "终端证书核对",
       how: "把证书二维码里的文字粘贴到下面，或者选一张照片。不用联网。",
@@ -12,7 +13,8 @@
       none: "请先粘贴证书文字。",
       "no-detector": "这部手机不能从照片里认码。请用手机自带的扫码（微信“扫一扫”也行），复制扫到的文字，粘贴到上面。",
       "no-code": "照片里没有找到二维码。请靠近、摆正、光线亮一点再拍。",
-      "too-old": "这个浏览器太旧，不能核对。请用新一点的浏览器打开本页。",
+      wait: "正在核对，请等一下……",
+      "sign-good": "可以用", "sign-warn": "还不能用", "sign-bad": "不要相信",
       ready: "证书是真的，机器可以使用",
       "not-ready": "证书是真的，但机器还没准备好",
       "certificate.malformed": "这不是完整的证书文字",
@@ -31,7 +33,7 @@
       tests: "检测", "tests-value": "通过 {passed} 项，不通过 {failed} 项，没做 {notRun} 项",
       openFaults: "未修好的故障", "no-faults": "没有", program: "程序版本",
       programDigest: "程序摘要", configurationDigest: "配置摘要", itemsDigest: "事项摘要",
-      reportDigest: "检测结果摘要", audit: "日志位置",
+      reportDigest: "检测结果摘要", audit: "日志位置"
     },
     "zh-Hant": {
       title: "終端證書核對",
@@ -42,7 +44,8 @@
       none: "請先貼上證書文字。",
       "no-detector": "這部手機未能從相片讀取二維碼。請用手機本身的掃描功能（微信「掃一掃」亦可），複製所得文字，再貼到上面。",
       "no-code": "相片內找不到二維碼。請靠近、擺正，在光線充足的地方再拍。",
-      "too-old": "這個瀏覽器太舊，未能核對。請用較新的瀏覽器開啟本頁。",
+      wait: "正在核對，請稍候……",
+      "sign-good": "可以使用", "sign-warn": "未能使用", "sign-bad": "不可相信",
       ready: "證書真確，機器可以使用",
       "not-ready": "證書真確，但機器尚未準備好",
       "certificate.malformed": "這不是完整的證書文字",
@@ -61,7 +64,7 @@
       tests: "檢測", "tests-value": "通過 {passed} 項，不通過 {failed} 項，未做 {notRun} 項",
       openFaults: "未修好的故障", "no-faults": "沒有", program: "程式版本",
       programDigest: "程式摘要", configurationDigest: "配置摘要", itemsDigest: "事項摘要",
-      reportDigest: "檢測結果摘要", audit: "日誌位置",
+      reportDigest: "檢測結果摘要", audit: "日誌位置"
     },
     en: {
       title: "Check a terminal's certificate",
@@ -72,7 +75,8 @@
       none: "Paste the text of the certificate first.",
       "no-detector": "This phone cannot read codes in photos. Scan the code with the phone's own scanner, copy the text and paste it above.",
       "no-code": "No QR code was found in the photo. Come closer, hold it straight, use more light.",
-      "too-old": "This browser is too old to check certificates. Please open this page in a newer one.",
+      wait: "Checking, please wait…",
+      "sign-good": "Ready", "sign-warn": "Not ready", "sign-bad": "Do not trust",
       ready: "Genuine, and the terminal is ready",
       "not-ready": "Genuine, but the terminal is not ready",
       "certificate.malformed": "This is not the whole text of a certificate",
@@ -91,15 +95,15 @@
       tests: "Tests", "tests-value": "{passed} passed, {failed} failed, {notRun} not run",
       openFaults: "Open faults", "no-faults": "none", program: "Program version",
       programDigest: "Digest of the program", configurationDigest: "Digest of the configuration",
-      itemsDigest: "Digest of the items", reportDigest: "Digest of the test results", audit: "Place in the log",
-    },
+      itemsDigest: "Digest of the items", reportDigest: "Digest of the test results", audit: "Place in the log"
+    }
   };
 
-  const find = function (id) { return document.getElementById(id); };
-  const keys = JSON.parse(find("keys").textContent);
-  let lang = "zh-Hans";
-  let shown = null;
-  let hint = null;
+  var find = function (id) { return document.getElementById(id); };
+  var keys = JSON.parse(find("keys").textContent);
+  var lang = "zh-Hans";
+  var shown = null;
+  var hint = null;
 
   function word(name, values) {
     return WORDS[lang][name].replace(/\{(\w+)\}/g, function (all, key) {
@@ -107,8 +111,13 @@
     });
   }
 
+  // What a browser gives as a list is not always an array.
+  function each(selector, what) {
+    Array.prototype.forEach.call(document.querySelectorAll(selector), what);
+  }
+
   function child(parent, tag, text, kind) {
-    const element = document.createElement(tag);
+    var element = document.createElement(tag);
     element.textContent = text;
     if (kind) element.className = kind;
     parent.appendChild(element);
@@ -116,8 +125,8 @@
   }
 
   function timeOf(seconds) {
-    const at = new Date(seconds * 1000);
-    const two = function (value) { return (value < 10 ? "0" : "") + value; };
+    var at = new Date(seconds * 1000);
+    var two = function (value) { return (value < 10 ? "0" : "") + value; };
     return at.getFullYear() + "-" + two(at.getMonth() + 1) + "-" + two(at.getDate()) + " " +
       two(at.getHours()) + ":" + two(at.getMinutes());
   }
@@ -127,7 +136,7 @@
   }
 
   function rows(readiness) {
-    const faults = readiness.openFaults.length === 0 ? word("no-faults") : readiness.openFaults.join(", ");
+    var faults = readiness.openFaults.length === 0 ? word("no-faults") : readiness.openFaults.join(", ");
     return [
       ["terminal", readiness.terminal], ["site", readiness.site],
       ["issuedAt", timeOf(readiness.issuedAt)], ["validUntil", timeOf(readiness.validUntil)],
@@ -136,50 +145,59 @@
       ["configurationDigest", groups(readiness.configurationDigest), "digest"],
       ["itemsDigest", groups(readiness.itemsDigest), "digest"],
       ["reportDigest", groups(readiness.reportDigest), "digest"],
-      ["audit", readiness.auditSequence + ": " + groups(readiness.auditHead), "digest"],
+      ["audit", readiness.auditSequence + ": " + groups(readiness.auditHead), "digest"]
     ];
   }
 
   function render() {
     document.documentElement.lang = lang;
     document.title = word("title");
-    document.querySelectorAll("[data-word]").forEach(function (element) {
-      element.textContent = word(element.dataset.word);
+    each("[data-word]", function (element) {
+      element.textContent = word(element.getAttribute("data-word"));
     });
-    document.querySelectorAll("[data-lang]").forEach(function (button) {
-      button.setAttribute("aria-pressed", String(button.dataset.lang === lang));
+    each("[data-lang]", function (button) {
+      button.setAttribute("aria-pressed", String(button.getAttribute("data-lang") === lang));
     });
-    const terminals = new Set(keys.map(function (entry) { return entry.terminal; }));
-    find("known").textContent = word("known", { count: terminals.size });
+    var terminals = {};
+    keys.forEach(function (entry) { terminals["of " + entry.terminal] = true; });
+    find("known").textContent = word("known", { count: Object.keys(terminals).length });
     find("hint").textContent = hint === null ? "" : word(hint);
-    const result = find("result");
+    var result = find("result");
     result.textContent = "";
-    result.hidden = shown === null;
+    result.className = "";
     if (shown === null) return;
-    if (shown.code === "valid") {
-      const isReady = shown.readiness.isReady;
-      result.className = isReady ? "good" : "warn";
-      child(result, "h2", (isReady ? "✔ " : "！ ") + word(isReady ? "ready" : "not-ready"));
-      const list = child(result, "dl", "");
+    var isValid = shown.code === "valid";
+    var kind = !isValid ? "bad" : shown.readiness.isReady ? "good" : "warn";
+    var signs = { good: "✔", warn: "！", bad: "✘" };
+    result.className = kind;
+    child(result, "p", signs[kind] + " " + word("sign-" + kind), "sign");
+    if (isValid) {
+      child(result, "h2", word(kind === "good" ? "ready" : "not-ready"));
+      var list = child(result, "dl", "");
       rows(shown.readiness).forEach(function (row) {
         child(list, "dt", word(row[0]));
         child(list, "dd", row[1], row[2]);
       });
     } else {
-      result.className = "bad";
-      child(result, "h2", "✘ " + word(shown.code));
+      child(result, "h2", word(shown.code));
       child(result, "p", word(shown.code + "-why", shown.detail));
     }
   }
 
   function check() {
     // A form may break a long text into lines; no line end belongs to a certificate.
-    const text = find("text").value.replace(/[\r\n\t]/g, "");
-    shown = null;
-    hint = null;
-    if (text.trim() === "") hint = "none";
-    else shown = Certificate.verify(text, keys, Math.floor(Date.now() / 1000));
-    render();
+    var text = find("text").value.replace(/[\r\n\t]/g, "");
+    if (text.trim() === "") {
+      say("none");
+      return;
+    }
+    say("wait");
+    // Old telephones take seconds; the words are to be seen before.
+    setTimeout(function () {
+      shown = Certificate.verify(text, keys, Math.floor(Date.now() / 1000));
+      hint = null;
+      render();
+    }, 50);
   }
 
   function say(name) {
@@ -189,7 +207,7 @@
   }
 
   function pick(event) {
-    const file = event.target.files[0];
+    var file = event.target.files[0];
     event.target.value = "";
     if (!file) return;
     if (typeof BarcodeDetector === "undefined" || typeof createImageBitmap === "undefined") {
@@ -206,27 +224,20 @@
         find("text").value = codes[0].rawValue;
         check();
       })
-      .catch(function () { say("no-detector"); });
+      .then(null, function () { say("no-detector"); });
   }
 
-  document.querySelectorAll("[data-lang]").forEach(function (button) {
+  each("[data-lang]", function (button) {
     button.addEventListener("click", function () {
-      lang = button.dataset.lang;
+      lang = button.getAttribute("data-lang");
       render();
     });
   });
   find("clear").addEventListener("click", function () {
     find("text").value = "";
-    shown = null;
-    hint = null;
-    render();
+    say(null);
   });
-  if (typeof BigInt === "undefined") {
-    find("check").disabled = true;
-    hint = "too-old";
-  } else {
-    find("check").addEventListener("click", check);
-    find("photo").addEventListener("change", pick);
-  }
+  find("check").addEventListener("click", check);
+  find("photo").addEventListener("change", pick);
   render();
 })();

@@ -13,6 +13,7 @@ use offline_cache::{Cache, CacheError, Guard, NewAudit};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
 
+use super::revocations::Held;
 use super::{Found, Permission};
 use crate::clock::Moment;
 
@@ -25,14 +26,20 @@ const WAITS_S: [u32; 4] = [60, 5 * 60, 15 * 60, 60 * 60];
 const WAIT_STEP_S: u32 = 60;
 /// Second factors that are tried with one permission.
 const PINS_MAX: u32 = 3;
+/// A challenge that nobody has answered is shown again for so long in place of a new one: a child's
+/// finger that opens the page all day writes one entry in this time. Chosen: longer than the page
+/// stays open by itself.
+const CHALLENGE_LIFE: Duration = Duration::from_mins(10);
 /// Who writes where no account is known.
-const TERMINAL: &str = "terminal";
+pub(super) const TERMINAL: &str = "terminal";
 
 /// The door: what was asked, what is half open, and how long nobody may try.
 #[derive(Debug)]
 pub(super) struct Door {
     terminal: String,
     operators: Vec<PublicKey>,
+    /// What was revoked before its date.
+    revocations: Held,
     /// As it is in the store.
     guard: Guard,
     /// What is left of the wait.
@@ -40,6 +47,10 @@ pub(super) struct Door {
     /// When the wait was counted last, on the monotonic clock.
     counted_at: Duration,
     challenge: Option<Challenge>,
+    /// When the challenge was made, on the monotonic clock.
+    made_at: Duration,
+    /// How often a challenge was asked for since the last entry about it.
+    times_asked: u32,
     half_open: Option<HalfOpen>,
     /// Who is inside, for the entry that says how it ended.
     inside: Option<Permission>,
@@ -65,8 +76,10 @@ impl Door {
         cache: &mut Cache,
         terminal: &str,
         operators: &[PublicKey],
+        revocations: &str,
         now: Moment,
     ) -> Result<Self, CacheError> {
+        let revocations = Held::open(cache, operators, revocations, now)?;
         let mut guard = cache.unlock_guard()?;
         guard.boots = guard.boots.saturating_add(1);
         let detail = json!({ "boot": guard.boots });
@@ -79,10 +92,13 @@ impl Door {
         Ok(Self {
             terminal: terminal.to_owned(),
             operators: operators.to_vec(),
+            revocations,
             guard,
             wait,
             counted_at: now.uptime,
             challenge: None,
+            made_at: now.uptime,
+            times_asked: 0,
             half_open: None,
             inside: None,
         })
@@ -122,14 +138,25 @@ impl Door {
         }
     }
 
-    /// Makes a challenge; it is counted in the store before anybody sees it.
+    /// Makes a challenge; it is counted in the store before anybody sees it. One that nobody has
+    /// answered stays for its life: asking again only counts, for the next entry.
     pub(super) fn challenge(&mut self, cache: &mut Cache, now: Moment) -> Found {
         self.turn(cache, now);
         self.half_open = None;
-        self.challenge = None;
         if self.operators.is_empty() {
             return refused("unlock.not-configured", 0);
         }
+        self.revocations.look(cache, now);
+        self.times_asked = self.times_asked.saturating_add(1);
+        if let Some(challenge) = &self.challenge
+            && now.uptime < self.made_at + CHALLENGE_LIFE
+        {
+            return Found::Challenge {
+                text: challenge.to_text_with_list(self.revocations.list().number),
+                wait_s: self.wait_s(),
+            };
+        }
+        self.challenge = None;
         let mut nonce = [0; 16];
         if SystemRandom::new().fill(&mut nonce).is_err() {
             return refused("unlock.no-randomness", 0);
@@ -142,14 +169,18 @@ impl Door {
             boot: guard.boots,
             counter: guard.counter,
         };
-        let detail = json!({ "boot": guard.boots, "counter": guard.counter });
+        let detail = json!({
+            "boot": guard.boots, "counter": guard.counter, "times_asked": self.times_asked,
+        });
         let audit = entry("staff.unlock.asked", TERMINAL, &detail);
         if let Err(error) = self.keep(cache, guard, &audit, now) {
             tracing::error!(code = error.code(), %error, "no challenge");
             return refused(error.code(), 0);
         }
-        let text = challenge.to_text();
+        let text = challenge.to_text_with_list(self.revocations.list().number);
         self.challenge = Some(challenge);
+        self.made_at = now.uptime;
+        self.times_asked = 0;
         Found::Challenge {
             text,
             wait_s: self.wait_s(),
@@ -177,7 +208,8 @@ impl Door {
             operators: &self.operators,
             now_s: time.at.as_second(),
         };
-        let grant = match unlock::verify(text.expose().trim(), &expected) {
+        let revoked = self.revocations.list();
+        let grant = match unlock::verify_unrevoked(text.expose().trim(), &expected, revoked) {
             Ok(grant) => grant,
             Err(error) => {
                 let code = in_doubt(error.code(), time);
@@ -215,8 +247,18 @@ impl Door {
                 operators: &self.operators,
                 now_s: time.at.as_second(),
             };
-            unlock::verify(text.trim(), &expected).is_ok()
+            unlock::verify_unrevoked(text.trim(), &expected, self.revocations.list()).is_ok()
         })
+    }
+
+    /// Takes the newest of the lists of revocations of a stick; whether one was taken.
+    pub(super) fn take_lists<'a>(
+        &mut self,
+        cache: &mut Cache,
+        texts: impl Iterator<Item = &'a str>,
+        now: Moment,
+    ) -> bool {
+        self.revocations.offer_all(cache, texts, now)
     }
 
     /// Compares the second factor.
@@ -275,11 +317,12 @@ impl Door {
 
     /// Whoever was inside has left, or was put out.
     pub(super) fn ended(&mut self, cache: &mut Cache, why: &str, now: Moment) {
-        self.challenge = None;
         self.half_open = None;
         let Some(permission) = self.inside.take() else {
+            // Nobody has come in: the challenge is good for whoever opens the page again.
             return;
         };
+        self.challenge = None;
         let detail = json!({ "role": permission.role.to_string(), "why": why });
         let audit = entry("staff.unlock.ended", &permission.person, &detail);
         if let Err(error) = cache.audit(&audit, now.at) {
@@ -363,6 +406,7 @@ fn is_guess(code: &str) -> bool {
             | "unlock.not-this-challenge"
             | "unlock.too-much"
             | "unlock.used"
+            | "unlock.revoked"
             | "unlock.wrong-pin"
             | "unlock.pins-used-up"
     )

@@ -170,6 +170,11 @@ impl<'a> Message<'a> {
         hex(&self.key_id)
     }
 
+    /// What [`Self::key_id`] writes in digits.
+    pub(crate) fn key_id_bytes(&self) -> [u8; KEY_ID_BYTES] {
+        self.key_id
+    }
+
     /// Whether this key signed it in this domain.
     pub(crate) fn verify(&self, key: &PublicKey, domain: &str) -> Result<(), Refusal> {
         if key.key_id_bytes() != self.key_id {

@@ -149,6 +149,12 @@ pub enum KeyError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is sealed by a passphrase, which nobody can type when a terminal starts.
+    #[error("{path} is protected by a passphrase; give the terminal a key of its own")]
+    Protected {
+        /// The file.
+        path: PathBuf,
+    },
     /// Others than the owner may read or write the key file.
     #[error("{path} has mode {mode:04o}; only its owner may read it (chmod 600)")]
     LoosePermissions {
@@ -210,6 +216,7 @@ impl KeyError {
         match self {
             Self::Io { .. } => "key.io",
             Self::Damaged { .. } => "key.damaged",
+            Self::Protected { .. } => "key.protected",
             Self::LoosePermissions { .. } => "key.permissions",
             Self::OtherAlgorithm { .. } => "key.other-algorithm",
             Self::NoCredential { .. } => "key.no-credential",

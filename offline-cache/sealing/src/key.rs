@@ -5,6 +5,7 @@
 //! manager, or a TPM that never lets it out. The algorithm follows from the key, never from a
 //! header that came with a signature.
 
+mod protected;
 mod stored;
 mod tpm;
 
@@ -27,6 +28,9 @@ use crate::encoding::{base64url, from_base64url, hex};
 use crate::{KeyError, Suite};
 use tpm::Tpm;
 
+pub use protected::{
+    KeyFileError, PASSPHRASE_BYTES, is_protected, new_key_document, open_key_file, protect_key,
+};
 pub use stored::{KEY_FILE_BYTES_MAX, pkcs8_document, write_private};
 
 /// Who signs by SM2 (GM/T 0009 §10): the id that everybody uses when none was agreed on.

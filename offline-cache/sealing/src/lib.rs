@@ -30,7 +30,8 @@ pub use envelope::{
 };
 pub use error::{FormatError, KeyError, SealingError};
 pub use key::{
-    Algorithm, DeviceKey, KEY_FILE_BYTES_MAX, KeySource, PublicKey, pkcs8_document, write_private,
+    Algorithm, DeviceKey, KEY_FILE_BYTES_MAX, KeyFileError, KeySource, PASSPHRASE_BYTES, PublicKey,
+    is_protected, new_key_document, open_key_file, pkcs8_document, protect_key, write_private,
 };
 pub use recipient::{RecipientKey, RecipientSecret};
 pub use suite::{Suite, sha256};

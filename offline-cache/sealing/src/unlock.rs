@@ -7,7 +7,8 @@
 //! makes each nonce once, says what time it is, and keeps the ids of permissions that were used.
 //!
 //! Texts are Base45 of compact signed words, so that a QR symbol holds them in its alphanumeric
-//! mode: `KC1:` challenge, `KU1:` permission, `KD1:` certificate of a technician's key.
+//! mode: `KC1:` challenge, `KU1:` permission, `KD1:` certificate of a technician's key, `KV1:` list
+//! of what no longer counts.
 
 mod challenge;
 mod delegation;
@@ -15,6 +16,7 @@ mod delegation;
 mod forgeries;
 mod grant;
 mod pin;
+mod revocations;
 mod role;
 
 use std::collections::BTreeSet;
@@ -25,8 +27,9 @@ use crate::{FormatError, KeyError, PublicKey};
 
 pub use challenge::Challenge;
 pub use delegation::{DELEGATION_DAYS_MAX, Delegation, TERMINALS_MAX};
-pub use grant::{AT_ANY_TIME, Expected, Grant, PRESENT_S_MAX, verify};
+pub use grant::{AT_ANY_TIME, Expected, Grant, PRESENT_S_MAX, verify, verify_unrevoked};
 pub use pin::{PIN_DIGITS, PinError, PinVerifier};
+pub use revocations::{REVOKED_MAX, Revocations, Revoked, RevokedId};
 pub use role::{Role, Scope, WordError};
 
 /// Longest text that is looked at, in bytes. Measured: a permission has 294, with the certificate of
@@ -91,6 +94,20 @@ pub enum UnlockError {
         /// What of it.
         what: Excess,
     },
+    /// An operator called it back before its date.
+    #[error("{what} was revoked by an operator")]
+    Revoked {
+        /// What of it.
+        what: Revoked,
+    },
+    /// A list of what no longer counts that is not newer than the one that is held.
+    #[error("the list has number {number}, the one that is held here has {held}")]
+    NotNewer {
+        /// Its number.
+        number: u32,
+        /// The number of the list that is held.
+        held: u32,
+    },
     /// The key did not sign.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -132,6 +149,8 @@ impl UnlockError {
             Self::Expired { .. } => "unlock.expired",
             Self::NotYetValid => "unlock.not-yet-valid",
             Self::TooMuch { .. } => "unlock.too-much",
+            Self::Revoked { .. } => "unlock.revoked",
+            Self::NotNewer { .. } => "unlock.list-not-newer",
             Self::Key(error) => error.code(),
         }
     }

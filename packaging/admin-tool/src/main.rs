@@ -10,7 +10,7 @@ use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -20,10 +20,10 @@ use kiosk_admin::files;
 use kiosk_admin::import::{Certificates, Destination, Outcome};
 use kiosk_admin::order::{self, Order};
 use kiosk_sealing::audit::{self, Hash};
-use kiosk_sealing::{Algorithm, DeviceKey, KeySource, PublicKey, RecipientSecret, Suite};
+use kiosk_sealing::{Algorithm, PublicKey, RecipientSecret, Suite};
 use uuid::Uuid;
 
-/// Tool of the administrator.
+/// Tool of the administrator. `kiosk-admin help COMMAND` shows each command with an example.
 #[derive(Parser)]
 #[command(name = "kiosk-admin", version)]
 struct Arguments {
@@ -33,10 +33,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Keys that sign: of a terminal, of whoever orders.
+    /// Keys that sign: of an operator, of whoever orders.
+    #[command(visible_alias = "key")]
     Keys {
         #[command(subcommand)]
-        command: Keys,
+        command: command::key::Command,
     },
     /// Keys that terminals seal to.
     SealingKey {
@@ -49,6 +50,9 @@ enum Command {
         command: ImportToken,
     },
     /// Hand bundle parts of a stick to a platform; the receipts are written beside them.
+    #[command(after_help = "\
+Example:
+  kiosk-admin import-bundle stick/T001-1.kiosk-bundle --platform https://platform.example --token-file import.token --ca ca.pem")]
     ImportBundle {
         /// The parts.
         #[arg(required = true)]
@@ -94,33 +98,16 @@ enum Command {
         #[command(subcommand)]
         command: command::person::Command,
     },
+    Revoke(command::revoke::Revoke),
+    Revoked(command::revoke::RevokedList),
     VerifyCertificate(command::certificate::VerifyCertificate),
     VerifyPage(command::certificate::VerifyPage),
 }
 
 #[derive(Subcommand)]
-enum Keys {
-    /// Make a key in a new file; the public half is printed.
-    New {
-        /// How it signs.
-        #[arg(long, value_enum, default_value_t = Signs::Ed25519)]
-        algorithm: Signs,
-        /// The file.
-        file: PathBuf,
-    },
-    /// Print the public half of a key.
-    Show {
-        /// How it signs.
-        #[arg(long, value_enum, default_value_t = Signs::Ed25519)]
-        algorithm: Signs,
-        /// The file.
-        file: PathBuf,
-    },
-}
-
-#[derive(Subcommand)]
 enum SealingKey {
     /// Make a key in a new file; the public half, for `platform.sealing_key`, is printed.
+    #[command(after_help = "Example:\n  kiosk-admin sealing-key new sealing.key")]
     New {
         /// Which cryptography.
         #[arg(long, value_enum, default_value_t = Suites::Intl)]
@@ -133,6 +120,7 @@ enum SealingKey {
 #[derive(Subcommand)]
 enum ImportToken {
     /// Make a token in a new file.
+    #[command(after_help = "Example:\n  kiosk-admin import-token new import.token")]
     New {
         /// The file.
         file: PathBuf,
@@ -142,6 +130,9 @@ enum ImportToken {
 #[derive(Subcommand)]
 enum Audit {
     /// Verify an exported log.
+    #[command(after_help = "\
+Example:
+  kiosk-admin audit verify T001.audit.jsonl --key ed25519:11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")]
     Verify {
         /// The file that `kiosk audit export` wrote.
         file: PathBuf,
@@ -157,6 +148,9 @@ enum Audit {
 #[derive(Subcommand)]
 enum Orders {
     /// Sign an order; the text is printed.
+    #[command(after_help = "\
+Example:
+  kiosk-admin order sign --terminal T001 --kind suspend-item --item old-age-allowance --key-file orders.key")]
     Sign {
         /// Number of the terminal.
         #[arg(long)]
@@ -176,6 +170,8 @@ enum Orders {
         /// File of the command key.
         #[arg(long)]
         key_file: PathBuf,
+        #[command(flatten)]
+        opening: command::key::Opening,
     },
 }
 
@@ -245,15 +241,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             command::certificate::verify_certificate(&arguments)
         }
         Command::VerifyPage(arguments) => command::certificate::write_page(&arguments),
-        Command::Keys {
-            command: Keys::New { algorithm, file },
-        } => {
-            files::refuse_existing(&file)?;
-            show(&open_key(&file, algorithm)?)
-        }
-        Command::Keys {
-            command: Keys::Show { algorithm, file },
-        } => show(&existing_key(&file, algorithm)?),
+        Command::Revoke(arguments) => command::revoke::revoke(arguments),
+        Command::Revoked(arguments) => command::revoke::revoked(&arguments),
+        Command::Keys { command } => command::key::run(command),
         Command::SealingKey {
             command: SealingKey::New { suite, file },
         } => new_sealing_key(suite.into(), &file),
@@ -289,6 +279,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                     expires_in_s,
                     algorithm,
                     key_file,
+                    opening,
                 },
         } => {
             let order = Order {
@@ -299,33 +290,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 issued_at: clock::now(),
                 life_s: expires_in_s,
             };
-            let key = existing_key(&key_file, algorithm)?;
+            let key = opening.open(&key_file, algorithm)?;
             say(&order::sign(&key, &order)?)?;
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-/// Opens a key file, making it where there is none.
-fn open_key(path: &Path, algorithm: Signs) -> anyhow::Result<DeviceKey> {
-    let source = KeySource::File {
-        path: path.to_path_buf(),
-        algorithm: algorithm.into(),
-    };
-    Ok(DeviceKey::open(&source)?)
-}
-
-fn existing_key(path: &Path, algorithm: Signs) -> anyhow::Result<DeviceKey> {
-    if !path.is_file() {
-        bail!("{}: there is no such key", path.display());
-    }
-    open_key(path, algorithm)
-}
-
-fn show(key: &DeviceKey) -> anyhow::Result<ExitCode> {
-    let public = key.public();
-    say(&format!("{public}\nid {}", public.key_id()))?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn new_sealing_key(suite: Suite, path: &Path) -> anyhow::Result<ExitCode> {
@@ -428,4 +397,45 @@ fn verify(
     } else {
         ExitCode::FAILURE
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// The commands that do something, each by its words.
+    fn leaves(command: &clap::Command, words: &str, found: &mut Vec<(String, clap::Command)>) {
+        let mut inner = command.get_subcommands().peekable();
+        if inner.peek().is_none() {
+            found.push((words.to_owned(), command.clone()));
+        }
+        for inner in inner {
+            leaves(inner, &format!("{words} {}", inner.get_name()), found);
+        }
+    }
+
+    #[test]
+    fn every_command_shows_an_example_that_it_takes() {
+        let mut found = Vec::new();
+        leaves(&Arguments::command(), "kiosk-admin", &mut found);
+        assert!(found.len() >= 17, "{}", found.len());
+        for (words, command) in found {
+            let help = command.get_after_help().map(ToString::to_string);
+            let help = help.unwrap_or_default();
+            let examples: Vec<&str> = help
+                .lines()
+                .filter_map(|line| line.strip_prefix("  "))
+                .collect();
+            assert!(!examples.is_empty(), "{words}");
+            for example in examples {
+                let spelled = example.replacen("kiosk-admin key ", "kiosk-admin keys ", 1);
+                assert!(spelled.starts_with(&words), "{words}: {example}");
+                if let Err(error) = Arguments::try_parse_from(example.split(' ')) {
+                    panic!("{example}: {error}");
+                }
+            }
+        }
+    }
 }

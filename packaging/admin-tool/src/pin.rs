@@ -1,17 +1,17 @@
 //! A PIN on its way in: out of a file, or typed twice on a terminal that does not show it. PINs that
 //! everybody tries first are refused here, where somebody can still choose another one.
 
-use std::io::{self, BufRead, IsTerminal, Read, Stdin, Write};
+use std::io;
 use std::path::Path;
 
 use kiosk_sealing::unlock::PIN_DIGITS;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use crate::files::{self, FileError};
+use crate::hidden::Hidden;
 
 /// Most bytes of a line that is typed.
-const LINE_BYTES_MAX: u64 = 64;
+const LINE_BYTES_MAX: u16 = 64;
 /// Fewest different digits of a PIN; chosen.
 const DIFFERENT_DIGITS_MIN: usize = 3;
 
@@ -53,14 +53,10 @@ pub fn from_file(path: &Path) -> Result<Zeroizing<String>, PinInputError> {
 /// # Errors
 /// [`PinInputError`].
 pub fn ask(name: &str) -> Result<Zeroizing<String>, PinInputError> {
-    let input = io::stdin();
-    if !input.is_terminal() {
-        return Err(PinInputError::NoTerminal);
-    }
-    let _hidden = Hidden::begin(input)?;
-    let first = prompt(&format!("PIN of {name}: "))?;
+    let hidden = Hidden::begin()?.ok_or(PinInputError::NoTerminal)?;
+    let first = hidden.ask(&format!("PIN of {name}"), LINE_BYTES_MAX)?;
     check(&first)?;
-    let second = prompt("the same PIN again: ")?;
+    let second = hidden.ask("the same PIN again", LINE_BYTES_MAX)?;
     if first == second {
         Ok(first)
     } else {
@@ -87,44 +83,6 @@ pub fn check(pin: &str) -> Result<(), PinInputError> {
         return Err(PinInputError::TooSimple);
     }
     Ok(())
-}
-
-fn prompt(words: &str) -> Result<Zeroizing<String>, PinInputError> {
-    let mut screen = io::stderr();
-    write!(screen, "{words}")?;
-    screen.flush()?;
-    let mut line = Zeroizing::new(String::with_capacity(64));
-    io::stdin()
-        .lock()
-        .take(LINE_BYTES_MAX)
-        .read_line(&mut line)?;
-    writeln!(screen)?;
-    Ok(Zeroizing::new(
-        line.trim_end_matches(['\r', '\n']).to_owned(),
-    ))
-}
-
-/// While it lives, the terminal does not show what is typed.
-struct Hidden {
-    terminal: Stdin,
-    before: Termios,
-}
-
-impl Hidden {
-    fn begin(terminal: Stdin) -> io::Result<Self> {
-        let before = tcgetattr(&terminal)?;
-        let mut hidden = before.clone();
-        hidden.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(&terminal, OptionalActions::Flush, &hidden)?;
-        Ok(Self { terminal, before })
-    }
-}
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        // Nothing can be done for a terminal that does not take it.
-        tcsetattr(&self.terminal, OptionalActions::Flush, &self.before).unwrap_or(());
-    }
 }
 
 #[cfg(test)]

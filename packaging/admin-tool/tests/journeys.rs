@@ -202,8 +202,11 @@ fn a_platform_that_is_away_leaves_the_part_to_be_brought_again() {
 fn keys_go_into_files_of_their_owner_and_are_never_written_over() {
     let directory = tempfile::tempdir().unwrap();
     for (arguments, prefix) in [
-        (&["keys", "new"][..], "ed25519:"),
-        (&["keys", "new", "--algorithm", "sm2-sm3"], "sm2-sm3:"),
+        (&["keys", "new", "--unprotected"][..], "ed25519:"),
+        (
+            &["key", "new", "--unprotected", "--algorithm", "sm2-sm3"],
+            "sm2-sm3:",
+        ),
         (&["sealing-key", "new"], "intl:"),
         (&["sealing-key", "new", "--suite", "gm"], "gm:"),
     ] {
@@ -225,7 +228,7 @@ fn keys_go_into_files_of_their_owner_and_are_never_written_over() {
 fn a_signed_order_is_believed_by_whoever_trusts_the_key() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("command-key");
-    let made = admin(&["keys", "new", text(&file)]);
+    let made = admin(&["keys", "new", "--unprotected", text(&file)]);
     let public = said(&made).lines().next().unwrap().to_owned();
     let arguments = [
         "order",

@@ -11,16 +11,28 @@ use std::process::{Command, Output, Stdio};
 
 use jiff::Timestamp;
 use kiosk_sealing::certificate::Readiness;
-use kiosk_sealing::unlock::{self, Challenge, Delegation, Expected, Grant, Role, Scope};
+use kiosk_sealing::unlock::{
+    self, Challenge, Delegation, Expected, Grant, Revocations, Role, Scope,
+};
 use kiosk_sealing::{Algorithm, DeviceKey, PublicKey};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tempfile::TempDir;
 
 const PIN: &str = "402917";
 
+/// What names the file of a passphrase in the environment.
+const PASSPHRASE_VARIABLE: &str = "KIOSK_PASSPHRASE_FILE";
+
 fn admin(arguments: &[&str]) -> Output {
+    admin_with(arguments, None)
+}
+
+/// Runs the tool with nobody to ask, and with a file of a passphrase in the environment or none.
+fn admin_with(arguments: &[&str], passphrase_file: Option<&str>) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kiosk-admin"))
         .args(arguments)
+        .env(PASSPHRASE_VARIABLE, passphrase_file.unwrap_or_default())
+        .stdin(Stdio::null())
         .output()
         .unwrap()
 }
@@ -45,7 +57,8 @@ struct Desk(TempDir);
 impl Desk {
     fn new() -> Self {
         let desk = Self(tempfile::tempdir().unwrap());
-        done(&["keys", "new", &desk.path("operator.key")]);
+        let key = desk.path("operator.key");
+        done(&["keys", "new", "--unprotected", &key]);
         desk.secret("pin", PIN);
         for (name, role) in [("technician-1", "technician"), ("inspector-1", "inspector")] {
             done(&[
@@ -189,7 +202,7 @@ fn a_photo_of_the_challenge_is_as_good_as_its_text() {
 
 /// Makes a technician's key in the file `own`, and its certificate in the file `certificate`.
 fn certified(desk: &Desk, own: &str, certificate: &str) -> String {
-    let public = done(&["technician", "key", own]);
+    let public = done(&["technician", "key", "--unprotected", own]);
     done(&[
         "delegate",
         "--key-file",
@@ -368,6 +381,7 @@ fn typed(arguments: &[&str], answers: &[&str]) -> (bool, String) {
     let held = open();
     let mut child = Command::new(env!("CARGO_BIN_EXE_kiosk-admin"))
         .args(arguments)
+        .env_remove(PASSPHRASE_VARIABLE)
         .stdin(Stdio::from(open()))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -430,6 +444,355 @@ fn a_pin_that_is_typed_is_asked_twice_and_not_shown() {
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("--pin-file"), "{said}");
+}
+
+#[test]
+fn a_key_is_sealed_by_a_passphrase_that_only_its_owner_knows() {
+    let desk = Desk::new();
+    let key = desk.path("sealed.key");
+    desk.secret("passphrase", "four words for a test\n");
+    desk.secret("other", "another four words now");
+    let (passphrase, other) = (desk.path("passphrase"), desk.path("other"));
+    // Nobody to ask, and nothing said: no key, and what to do.
+    let words = refused(&["keys", "new", &key]);
+    assert!(words.contains("--passphrase-file") && words.contains(PASSPHRASE_VARIABLE));
+    assert!(!Path::new(&key).exists());
+    let made = done(&["keys", "new", "--passphrase-file", &passphrase, &key]);
+    let content = std::fs::read(&key).unwrap();
+    assert!(content.starts_with(b"-----BEGIN KIOSK PROTECTED KEY-----"));
+    let show = ["keys", "show", key.as_str()];
+    let output = admin_with(&show, Some(&passphrase));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), made);
+    // An option goes before the environment.
+    let with = ["keys", "show", "--passphrase-file", &passphrase, &key];
+    assert!(admin_with(&with, Some(&other)).status.success());
+    let output = admin_with(&show, Some(&other));
+    assert_eq!(output.status.code(), Some(1));
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        words.contains("sealed.key") && words.contains("try again"),
+        "{words}"
+    );
+    assert!(!words.contains("four words"), "{words}");
+    let words = refused(&show);
+    assert!(
+        words.contains("passphrase of") && words.contains("sealed.key"),
+        "{words}"
+    );
+}
+
+#[test]
+fn a_sealed_key_signs_as_any_other_and_its_passphrase_is_changed() {
+    let desk = Desk::new();
+    let key = desk.path("sealed.key");
+    desk.secret("passphrase", "four words for a test\n");
+    desk.secret("other", "another four words now");
+    let (passphrase, other) = (desk.path("passphrase"), desk.path("other"));
+    let made = done(&["keys", "new", "--passphrase-file", &passphrase, &key]);
+    let content = std::fs::read(&key).unwrap();
+    let show = ["keys", "show", key.as_str()];
+    let challenge = challenge().to_text();
+    let people = desk.path("people.json");
+    let unlock = [
+        "unlock",
+        "--challenge",
+        &challenge,
+        "--key-file",
+        &key,
+        "--people",
+        &people,
+        "--person",
+        "technician-1",
+    ];
+    assert!(admin_with(&unlock, Some(&passphrase)).status.success());
+    assert!(refused(&unlock).contains("--passphrase-file"));
+    // A mistyped new one leaves the file as it is; then it is changed, and taken away on purpose.
+    desk.secret("short", "too short");
+    let change = |now: &str, more: &[&str]| {
+        let mut arguments = vec!["key", "change-passphrase", "--passphrase-file", now, &key];
+        arguments.extend(more);
+        admin(&arguments)
+    };
+    let short = desk.path("short");
+    assert!(
+        !change(&passphrase, &["--new-passphrase-file", &short])
+            .status
+            .success()
+    );
+    assert_eq!(std::fs::read(&key).unwrap(), content);
+    assert!(
+        change(&passphrase, &["--new-passphrase-file", &other])
+            .status
+            .success()
+    );
+    assert!(admin_with(&show, Some(&other)).status.success());
+    let output = change(&other, &["--unprotected"]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), made);
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        words.contains("warning") && words.contains("sealed.key"),
+        "{words}"
+    );
+    assert_eq!(done(&show), made);
+    let wrong = admin(&[
+        "keys",
+        "new",
+        "--unprotected",
+        "--passphrase-file",
+        &other,
+        "x",
+    ]);
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn a_passphrase_that_is_typed_is_asked_twice_and_not_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("own.key");
+    let key = key.to_str().unwrap();
+    let make = ["technician", "key", key];
+    let (first, second) = ("玉米 river 17 lantern", "玉米 river 17 lanterm");
+    let (is_done, shown) = typed(&make, &[first, second]);
+    assert!(!is_done && shown.contains("differ"), "{shown}");
+    let (is_done, shown) = typed(&make, &["short"]);
+    assert!(!is_done && shown.contains("12 to 1024"), "{shown}");
+    assert!(!Path::new(key).exists());
+    let (is_done, shown) = typed(&make, &[first, first]);
+    assert!(is_done && !shown.contains("river"), "{shown}");
+    let show = ["keys", "show", key];
+    let (is_done, shown) = typed(&show, &[second]);
+    assert!(!is_done && shown.contains("does not fit"), "{shown}");
+    assert!(!shown.contains("river"), "{shown}");
+    let (is_done, shown) = typed(&show, &[first]);
+    assert!(is_done && !shown.contains("river"), "{shown}");
+}
+
+#[test]
+fn whoever_is_removed_is_listed_with_the_date_and_gets_nothing_any_more() {
+    let desk = Desk::new();
+    let people = desk.path("people.json");
+    let said = done(&["person", "remove", "technician-1", "--people", &people]);
+    assert!(said.contains("technician-1 is removed since 20"), "{said}");
+    let list = done(&["person", "list", "--people", &people]);
+    let line = list
+        .lines()
+        .find(|line| line.contains("technician-1"))
+        .unwrap();
+    assert!(
+        line.contains("technician ") && line.contains("removed on 20"),
+        "{list}"
+    );
+    let output = desk.unlock(&challenge(), &["--person", "technician-1"]);
+    assert_eq!(output.status.code(), Some(1));
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(words.contains("was removed on"), "{words}");
+    for again in [
+        &["person", "remove", "technician-1", "--people", &people][..],
+        &[
+            "person",
+            "add",
+            "--people",
+            &people,
+            "--name",
+            "technician-1",
+            "--role",
+            "vendor",
+            "--replace",
+            "--pin-file",
+            &desk.path("pin"),
+        ],
+    ] {
+        assert!(refused(again).contains("was removed on"));
+    }
+    let words = refused(&["person", "remove", "nobody", "--people", &people]);
+    assert!(words.contains("not in the people file"), "{words}");
+}
+
+impl Desk {
+    /// Signs the next list of revocations into the file `revoked.txt`.
+    fn revoke(&self, more: &[&str]) -> Output {
+        let (key, list, people) = (
+            self.path("operator.key"),
+            self.path("revoked.txt"),
+            self.path("people.json"),
+        );
+        let mut arguments = vec!["revoke", "--key-file", &key, "--list", &list];
+        arguments.extend(["--people", &people]);
+        arguments.extend(more);
+        admin(&arguments)
+    }
+
+    /// The list in that file, as a terminal takes it.
+    fn list(&self) -> Revocations {
+        let text = std::fs::read_to_string(self.path("revoked.txt")).unwrap();
+        Revocations::verify(&text, &[self.operator()], &Revocations::default()).unwrap()
+    }
+}
+
+#[test]
+fn what_is_called_back_opens_nothing_at_a_terminal_that_has_the_list() {
+    let desk = Desk::new();
+    let certificate = desk.path("certificate.txt");
+    let own = desk.path("own.key");
+    let text = certified(&desk, &own, &certificate);
+    let now = tool_time(&desk);
+    let permission = done(&[
+        "unlock",
+        "--challenge",
+        &challenge().to_text(),
+        "--key-file",
+        &own,
+        "--delegation",
+        &certificate,
+    ]);
+    let at_terminal = |list: &Revocations| {
+        let expected = Expected {
+            challenge: &challenge(),
+            operators: &[desk.operator()],
+            now_s: now.as_second(),
+        };
+        unlock::verify_unrevoked(permission.trim(), &expected, list).map_err(|error| error.code())
+    };
+    assert!(at_terminal(&Revocations::default()).is_ok());
+    let id = Delegation::id(&text).unwrap().to_string();
+    let own_id = done(&["keys", "show", &own]);
+    let own_id = own_id.lines().nth(1).unwrap().trim_start_matches("id ");
+    // Each way, one after the other; each list has the next number, and what is lifted counts again.
+    let mut number = 0;
+    for entry in [
+        ["--delegation", &id],
+        ["--delegation", &certificate],
+        ["--person", "technician-1"],
+        ["--key", own_id],
+    ] {
+        let output = desk.revoke(&entry);
+        assert!(output.status.success(), "{output:?}");
+        number += 1;
+        assert_eq!((desk.list().number, desk.list().len()), (number, 1));
+        assert_eq!(
+            at_terminal(&desk.list()),
+            Err("unlock.revoked"),
+            "{entry:?}"
+        );
+        assert!(
+            desk.revoke(&[entry[0], entry[1], "--lift"])
+                .status
+                .success()
+        );
+        number += 1;
+        assert!(at_terminal(&desk.list()).is_ok(), "{entry:?}");
+    }
+}
+
+#[test]
+fn a_list_goes_onto_a_stick_and_into_a_picture_and_is_shown_with_names_here_only() {
+    let desk = Desk::new();
+    let stick = desk.path("office.kiosk-revocations");
+    let picture = desk.path("list.png");
+    let out = ["--person", "inspector-1", "--out", &stick, "--qr", &picture];
+    let output = desk.revoke(&out);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(std::fs::read_to_string(&stick).unwrap(), said);
+    let picture = std::fs::read(picture).unwrap();
+    assert_eq!(
+        kiosk_admin::code::read_picture(&picture).unwrap(),
+        said.trim()
+    );
+    let shown = done(&[
+        "revoked",
+        "--list",
+        &stick,
+        "--people",
+        &desk.path("people.json"),
+    ]);
+    assert!(
+        shown.contains("inspector-1") && shown.contains("list 1"),
+        "{shown}"
+    );
+    assert!(!said.contains("inspector"));
+}
+
+#[test]
+fn a_list_that_is_not_the_operators_own_is_not_gone_on_with() {
+    let desk = Desk::new();
+    let list = desk.path("revoked.txt");
+    for (more, words) in [
+        (&[][..], "nothing is named"),
+        (&["--person", "wnag"], "not in the people file"),
+        (&["--delegation", "wang.certificate"], "neither the id"),
+        (&["--key", "0123"], "neither the id"),
+        (&["--person", "technician-1", "--lift"], "not on the list"),
+        (&["--key", &desk.operator().key_id()], "revoked"),
+    ] {
+        let output = desk.revoke(more);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(words), "{said}");
+        assert!(!Path::new(&list).exists(), "{more:?}");
+    }
+    assert!(desk.revoke(&["--person", "technician-1"]).status.success());
+    let before = std::fs::read(&list).unwrap();
+    // Somebody else's list, and an altered one, would be signed with what others put on it.
+    let new = desk.path("new.key");
+    done(&["keys", "new", "--unprotected", &new]);
+    let with_new = ["revoke", "--key-file", &new, "--list", &list, "--renew"];
+    assert!(refused(&with_new).contains("not known here"));
+    let mut altered = before.clone();
+    altered[60] = if altered[60] == b'7' { b'8' } else { b'7' };
+    std::fs::write(&list, &altered).unwrap();
+    assert_eq!(desk.revoke(&["--renew"]).status.code(), Some(1));
+    std::fs::write(&list, &before).unwrap();
+    // A new key goes on where the old one is named.
+    let old = desk.operator().to_string();
+    let mut renewed = with_new.to_vec();
+    renewed.extend(["--signed-by", &old]);
+    let text = done(&renewed);
+    let list = Revocations::parse(&text).unwrap();
+    assert_eq!((list.number, list.len()), (2, 1));
+    let shown = done(&["keys", "show", &new]);
+    let new: PublicKey = shown.lines().next().unwrap().parse().unwrap();
+    assert!(Revocations::verify(&text, &[new], &Revocations::default()).is_ok());
+}
+
+#[test]
+fn the_tool_tells_when_a_terminal_has_an_older_list_and_signs_for_nobody_on_it() {
+    let desk = Desk::new();
+    assert!(desk.revoke(&["--person", "inspector-1"]).status.success());
+    assert!(desk.revoke(&["--renew"]).status.success());
+    let list = desk.path("revoked.txt");
+    let unlock = |held: u32, person: &str| {
+        let text = challenge().to_text_with_list(held);
+        let (key, people) = (desk.path("operator.key"), desk.path("people.json"));
+        admin(&[
+            "unlock",
+            "--challenge",
+            &text,
+            "--key-file",
+            &key,
+            "--people",
+            &people,
+            "--person",
+            person,
+            "--list",
+            &list,
+        ])
+    };
+    for (held, words) in [(0, "on a stick"), (1, "on a stick"), (3, "get the newest")] {
+        let output = unlock(held, "technician-1");
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("warning") && said.contains(words), "{said}");
+    }
+    let output = unlock(2, "technician-1");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.success() && !said.contains("warning"),
+        "{said}"
+    );
+    let output = unlock(2, "inspector-1");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("was revoked"), "{said}");
 }
 
 /// A terminal, and a directory of somebody who has no more than the list of keys.

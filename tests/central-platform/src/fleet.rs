@@ -41,6 +41,8 @@ const OPENMETRICS: &str = "application/openmetrics-text";
 const OPENMETRICS_END: &str = "# EOF\n";
 /// Most items that are suspended at one terminal.
 const SUSPENDED_MAX: usize = 1000;
+/// Longest list of revocations: the most letters that one QR code holds.
+const LIST_MAX: usize = 4296;
 /// Longest time a command waits for its terminal: a month.
 const EXPIRES_MAX_S: u32 = 31 * 24 * 3600;
 
@@ -313,7 +315,19 @@ pub(crate) fn check_settings(settings: &Settings) -> Result<(), Problem> {
         "off_hours",
         settings.off_hours.as_deref().is_none_or(is_hours),
     )?;
-    bounded("heartbeat_s", (10..=3600).contains(&settings.heartbeat_s))
+    bounded("heartbeat_s", (10..=3600).contains(&settings.heartbeat_s))?;
+    bounded(
+        "staff_revocations",
+        settings.staff_revocations.as_deref().is_none_or(is_list),
+    )
+}
+
+/// `KV1:` and letters of a QR code; only the terminal judges who signed it.
+fn is_list(text: &str) -> bool {
+    let is_letter = |byte: u8| {
+        byte.is_ascii_digit() || byte.is_ascii_uppercase() || b" $%*+-./:".contains(&byte)
+    };
+    text.len() <= LIST_MAX && text.starts_with("KV1:") && text.bytes().all(is_letter)
 }
 
 /// `22:00-06:00`.

@@ -251,6 +251,9 @@ pub(crate) struct Settings {
     pub(crate) bytes_per_s: Option<u32>,
     pub(crate) off_hours: Option<String>,
     pub(crate) heartbeat_s: u32,
+    /// The operator's signed list of what no longer counts; handed on as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) staff_revocations: Option<String>,
 }
 
 impl Default for Settings {
@@ -260,6 +263,7 @@ impl Default for Settings {
             bytes_per_s: None,
             off_hours: None,
             heartbeat_s: 60,
+            staff_revocations: None,
         }
     }
 }

@@ -38,7 +38,7 @@ impl Office {
             program: program.to_owned(),
             public_key: String::new(),
         };
-        let made = office.run(&["keys", "new", KEY])?;
+        let made = office.run(&["keys", "new", "--unprotected", KEY])?;
         made.split_whitespace()
             .find(|word| word.starts_with("ed25519:"))
             .context("kiosk-admin printed no public key")?

@@ -7,8 +7,10 @@ use std::sync::OnceLock;
 use kiosk_sealing::audit::{self, Checkpoint};
 use kiosk_sealing::certificate;
 use kiosk_sealing::request::{self, Headers, Request};
-use kiosk_sealing::unlock::{self, Challenge, Delegation, Expected, PinVerifier};
-use kiosk_sealing::{PublicKey, RecipientKey, RecipientSecret, bundle, signed};
+use kiosk_sealing::unlock::{
+    self, Challenge, Delegation, Expected, PinVerifier, Revocations, RevokedId, Role, Scope,
+};
+use kiosk_sealing::{DeviceKey, PublicKey, RecipientKey, RecipientSecret, bundle, signed};
 
 use super::devices::Target;
 
@@ -56,6 +58,16 @@ pub const TARGETS: &[Target] = &[
             include_bytes!("seeds/delegated.txt"),
             b"$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$AAAAAAAAAAAAAAAAAAAAAA",
         ],
+    },
+    Target {
+        name: "revocation-list",
+        run: revocation_list,
+        seeds: &[include_bytes!("seeds/revocations.txt")],
+    },
+    Target {
+        name: "key-file",
+        run: key_file,
+        seeds: &[include_bytes!("seeds/protected-key.txt")],
     },
     Target {
         name: "readiness-certificate",
@@ -168,7 +180,36 @@ fn unlock_words(bytes: &[u8]) {
         "a made-up certificate is believed"
     );
     drop(std::hint::black_box(Delegation::parse(&text)));
+    drop(std::hint::black_box(Challenge::parse_with_list(&text)));
     drop(std::hint::black_box(text.parse::<PinVerifier>()));
+    std::hint::black_box(text.parse::<Role>().is_ok());
+    std::hint::black_box(text.parse::<Scope>().is_ok());
+}
+
+/// Nothing that a stranger makes up revokes anything.
+fn revocation_list(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    assert!(
+        Revocations::verify(&text, keys(), &Revocations::default()).is_err(),
+        "a made-up list is believed"
+    );
+    if let Ok(list) = Revocations::parse(&text) {
+        assert!(
+            list.len() <= bytes.len(),
+            "more is revoked than was written"
+        );
+    }
+    std::hint::black_box(text.parse::<RevokedId>().is_ok());
+}
+
+/// An operator's key file, before its passphrase is asked for: deriving a key from one takes 64 MiB,
+/// and what it opens is sealed.
+fn key_file(bytes: &[u8]) {
+    let opened = DeviceKey::from_file(bytes, None);
+    assert!(
+        !kiosk_sealing::is_protected(bytes) || opened.is_err(),
+        "a sealed key opens without its passphrase"
+    );
 }
 
 fn readiness_certificate(bytes: &[u8]) {

@@ -13,6 +13,7 @@ use sm2::elliptic_curve::common::getrandom::SysRng;
 use sm2::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
 use zeroize::Zeroizing;
 
+use super::protected::is_protected;
 use super::{Algorithm, DeviceKey};
 use crate::KeyError;
 use crate::encoding::from_base64;
@@ -47,6 +48,11 @@ pub(super) fn open_file(path: &Path, algorithm: Algorithm) -> Result<DeviceKey, 
         }
         Err(error) => return Err(wrap(error)),
     };
+    if is_protected(&document) {
+        return Err(KeyError::Protected {
+            path: path.to_owned(),
+        });
+    }
     let key = read_key(&document).ok_or_else(|| KeyError::Damaged {
         path: path.to_owned(),
     })?;
@@ -235,6 +241,18 @@ mod tests {
             assert_eq!(error.code(), "key.damaged");
             assert_eq!(fs::read(&path).unwrap(), content);
         }
+    }
+
+    #[test]
+    fn a_file_that_asks_for_a_passphrase_is_no_key_of_a_terminal() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        let document = generate(Algorithm::Ed25519).unwrap();
+        let sealed = crate::protect_key(&document, "four words for a test").unwrap();
+        write_private(&path, sealed.as_bytes()).unwrap();
+        let error = DeviceKey::open(&source(&path, Algorithm::Ed25519)).unwrap_err();
+        assert_eq!(error.code(), "key.protected");
+        assert_eq!(fs::read(&path).unwrap(), sealed.as_bytes());
     }
 
     #[test]

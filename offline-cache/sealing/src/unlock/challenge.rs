@@ -5,7 +5,7 @@ use crate::cbor::{Reader, Writer};
 use crate::cose;
 use crate::suite::sha256_of;
 
-use super::{UnlockError, check_terminal, read_text};
+use super::{UnlockError, check as check_field, check_terminal, read_text};
 
 const PREFIX: &str = "KC1:";
 const DOMAIN: &[u8] = b"kiosk.challenge.v1";
@@ -31,9 +31,15 @@ pub struct Challenge {
 impl Challenge {
     /// Its text, for a QR symbol or for typing: 46 letters and a few more.
     pub fn to_text(&self) -> String {
-        let mut bytes = self.body(5);
+        self.to_text_with_list(0)
+    }
+
+    /// Its text, which also tells the number of the list of revocations that the terminal holds; 0
+    /// for none, which is not written, so that whoever has never made a list need not know of lists.
+    pub fn to_text_with_list(&self, number: u32) -> String {
+        let mut bytes = self.body(number, 1);
         let mut check = Writer::new();
-        check.bytes(&self.check());
+        check.bytes(&self.check(number));
         bytes.extend(check.finish());
         cose::to_text(PREFIX, &bytes)
     }
@@ -43,10 +49,18 @@ impl Challenge {
     /// # Errors
     /// `TooLong`, or `Malformed` when it is no challenge or was mistyped.
     pub fn parse(text: &str) -> Result<Self, UnlockError> {
+        Ok(Self::parse_with_list(text)?.0)
+    }
+
+    /// Reads its text, and the number of the list of revocations that the terminal holds; 0 for none.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_with_list(text: &str) -> Result<(Self, u32), UnlockError> {
         let bytes = read_text(PREFIX, text)?;
         let mut reader = Reader::new(&bytes);
-        let count = reader.array(5, "challenge")?;
-        if count != 5 {
+        let count = reader.array(6, "challenge")?;
+        if count < 5 {
             return Err(FormatError::OutOfRange { field: "challenge" }.into());
         }
         let number = |value: u64| {
@@ -58,28 +72,40 @@ impl Challenge {
             boot: number(reader.uint()?)?,
             counter: number(reader.uint()?)?,
         };
+        let list = if count == 6 {
+            // None is told by leaving it out.
+            let list = number(reader.uint()?)?;
+            check_field(list > 0, "list")?;
+            list
+        } else {
+            0
+        };
         let check: [u8; CHECK_BYTES] = reader.exactly("check")?;
         reader.end()?;
         check_terminal(&challenge.terminal)?;
-        if check != challenge.check() {
+        if check != challenge.check(list) {
             return Err(FormatError::Check.into());
         }
-        Ok(challenge)
+        Ok((challenge, list))
     }
 
-    fn body(&self, items: usize) -> Vec<u8> {
+    /// An array of what is told; `more` items follow that the caller writes.
+    fn body(&self, list: u32, more: usize) -> Vec<u8> {
         let mut writer = Writer::new();
         writer
-            .array(items)
+            .array(4 + usize::from(list > 0) + more)
             .text(&self.terminal)
             .bytes(&self.nonce)
             .uint(self.boot.into())
             .uint(self.counter.into());
+        if list > 0 {
+            writer.uint(list.into());
+        }
         writer.finish()
     }
 
-    fn check(&self) -> [u8; CHECK_BYTES] {
-        let digest = sha256_of(&[DOMAIN, &[0], &self.body(4)]);
+    fn check(&self, list: u32) -> [u8; CHECK_BYTES] {
+        let digest = sha256_of(&[DOMAIN, &[0], &self.body(list, 0)]);
         [digest[0], digest[1]]
     }
 }
@@ -114,6 +140,28 @@ mod tests {
             counter: u32::MAX,
         };
         assert_eq!(Challenge::parse(&largest.to_text()).unwrap(), largest);
+    }
+
+    #[test]
+    fn a_challenge_tells_the_list_that_is_held_and_is_as_before_without_one() {
+        assert_eq!(challenge().to_text_with_list(0), challenge().to_text());
+        for number in [1, 23, 24, u32::MAX] {
+            let text = challenge().to_text_with_list(number);
+            assert!(text.len() <= 70, "{}", text.len());
+            let read = Challenge::parse_with_list(&text).unwrap();
+            assert_eq!(read, (challenge(), number));
+            assert_eq!(Challenge::parse(&text).unwrap(), challenge());
+        }
+        // The number is under the check, and none is never written.
+        for (list, written) in [(7, 6), (0, 0)] {
+            let mut bytes = challenge().body(7, 1);
+            *bytes.last_mut().unwrap() = written;
+            let mut check = Writer::new();
+            check.bytes(&challenge().check(list));
+            bytes.extend(check.finish());
+            let error = Challenge::parse(&cose::to_text(PREFIX, &bytes)).unwrap_err();
+            assert_eq!(error.code(), "unlock.malformed", "{written}");
+        }
     }
 
     #[test]

@@ -11,14 +11,15 @@ use crate::cose::{self, Message};
 use crate::{DeviceKey, FormatError, PublicKey};
 
 use super::{
-    Excess, Grant, PinVerifier, Role, Scope, UnlockError, check, check_minutes, check_person,
-    check_signature, is_terminal, missing, read_minutes, read_role, read_scopes, read_text,
-    read_time, write_scopes, write_text, write_time,
+    Excess, Grant, PinVerifier, RevokedId, Role, Scope, UnlockError, check, check_minutes,
+    check_person, check_signature, is_terminal, missing, read_minutes, read_role, read_scopes,
+    read_text, read_time, write_scopes, write_text, write_time,
 };
 
 /// Most terminals, or groups of them, that a certificate names; chosen, so that it stays a QR.
 pub const TERMINALS_MAX: usize = 8;
-/// Longest life of a certificate in days: a month's round, since nobody can call it back.
+/// Longest life of a certificate in days: a month's round, since a terminal with no coverage may not
+/// hear that it was called back.
 pub const DELEGATION_DAYS_MAX: u32 = 31;
 
 const PREFIX: &str = "KD1:";
@@ -94,11 +95,28 @@ impl Delegation {
         Self::verify_bytes(&read_text(PREFIX, text)?, operators)
     }
 
-    pub(super) fn verify_bytes(bytes: &[u8], operators: &[PublicKey]) -> Result<Self, UnlockError> {
-        let message = Message::parse(bytes)?;
-        let delegation = Self::of_message(&message)?;
-        check_signature(&message, operators, DOMAIN)?;
+    fn verify_bytes(bytes: &[u8], operators: &[PublicKey]) -> Result<Self, UnlockError> {
+        Self::verify_message(&Message::parse(bytes)?, operators)
+    }
+
+    pub(super) fn verify_message(
+        message: &Message<'_>,
+        operators: &[PublicKey],
+    ) -> Result<Self, UnlockError> {
+        let delegation = Self::of_message(message)?;
+        check_signature(message, operators, DOMAIN)?;
         Ok(delegation)
+    }
+
+    /// By what a list of revocations names the certificate; it need not be believed for that.
+    ///
+    /// # Errors
+    /// `TooLong`, `Malformed`.
+    pub fn id(text: &str) -> Result<RevokedId, UnlockError> {
+        let bytes = read_text(PREFIX, text)?;
+        let message = Message::parse(&bytes)?;
+        Self::of_message(&message)?;
+        Ok(RevokedId::of_delegation(message.payload))
     }
 
     /// Reads a certificate without believing it, for its holder, who may not have the operators'

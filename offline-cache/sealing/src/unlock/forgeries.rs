@@ -1,5 +1,5 @@
-//! Permissions and certificates of keys that somebody made up, altered, kept or mixed: each kind by
-//! its name, refused by its own code. The other half, what is let in, stands at the top.
+//! Permissions, certificates of keys and lists of revocations that somebody made up, altered, kept or
+//! mixed: each kind by its name, refused by its own code. The other half, what is let in, stands at the top.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +14,7 @@ const NOW_S: i64 = 1_795_311_660;
 const DAY_S: i64 = 24 * 3600;
 const PERMISSION: &str = "kiosk.unlock.v1";
 const CERTIFICATE: &str = "kiosk.delegation.v1";
+const REVOCATIONS: &str = "kiosk.revocations.v1";
 
 /// A terminal that shows a challenge, an operator it knows, and a technician with an own key.
 struct World {
@@ -120,7 +121,10 @@ impl World {
 /// The text with something done to its bytes.
 fn altered(text: &str, alter: impl FnOnce(&mut Vec<u8>)) -> String {
     let (prefix, _) = text.split_at(4);
-    let prefix = if prefix == "KU1:" { "KU1:" } else { "KD1:" };
+    let prefix = ["KU1:", "KD1:", "KV1:"]
+        .into_iter()
+        .find(|known| *known == prefix)
+        .unwrap();
     let mut bytes = cose::from_text(prefix, text).unwrap();
     alter(&mut bytes);
     cose::to_text(prefix, &bytes)
@@ -703,4 +707,374 @@ fn no_error_and_no_debug_shows_what_is_kept_of_a_pin() {
     let shown = format!("{:?}{:?}", world.grant(), world.delegation());
     assert!(shown.contains("<redacted>") && !shown.contains("c2Fsd"));
     assert!(!shown.contains("115, 97, 108, 116"));
+}
+
+/// A list with one entry of each kind, none of which concerns the world.
+fn list() -> Revocations {
+    Revocations {
+        number: 7,
+        issued_at_s: NOW_S,
+        delegations: BTreeSet::from(["00112233445566aa".parse().unwrap()]),
+        people: BTreeSet::from([RevokedId::of_person("technician-9")]),
+        keys: BTreeSet::from(["ffeeddccbbaa9988".parse().unwrap()]),
+    }
+}
+
+impl World {
+    /// What a terminal says of a list when it holds the other one.
+    fn list(&self, text: &str, held: &Revocations) -> Result<Revocations, UnlockError> {
+        Revocations::verify(text, &[self.operator.public()], held)
+    }
+
+    fn list_code(&self, text: &str) -> &'static str {
+        self.list(text, &Revocations::default()).unwrap_err().code()
+    }
+
+    /// What a terminal that holds the list says of a permission.
+    fn against(&self, text: &str, list: &Revocations) -> Result<Grant, UnlockError> {
+        let expected = Expected {
+            challenge: &self.challenge,
+            operators: &[self.operator.public()],
+            now_s: NOW_S,
+        };
+        verify_unrevoked(text, &expected, list)
+    }
+
+    /// A text of a list that is signed, whatever it holds.
+    fn signed_list(&self, domain: &str, payload: &[u8]) -> String {
+        let bytes = cose::sign(&self.operator, domain, payload, None).unwrap();
+        cose::to_text("KV1:", &bytes)
+    }
+}
+
+#[test]
+fn a_list_of_an_operator_is_believed_and_lets_in_whom_it_does_not_name() {
+    for algorithm in ALGORITHMS {
+        let world = World::with(algorithm, Algorithm::Ed25519);
+        let text = list().sign(&world.operator).unwrap();
+        assert!(text.starts_with("KV1:") && text.len() < 240, "{text}");
+        let none = Revocations::default();
+        assert_eq!(world.list(&text, &none).unwrap(), list());
+        assert_eq!(world.list(&format!(" {text}\r\n"), &none).unwrap(), list());
+        assert_eq!(Revocations::parse(&text).unwrap(), list());
+        for permission in [
+            world.grant().sign(&world.operator).unwrap(),
+            world
+                .grant()
+                .sign_delegated(&world.own, &world.certificate())
+                .unwrap(),
+        ] {
+            assert_eq!(world.against(&permission, &list()).unwrap(), world.grant());
+        }
+    }
+}
+
+#[test]
+fn what_is_revoked_opens_nothing_before_its_date() {
+    let world = World::new();
+    let direct = world.grant().sign(&world.operator).unwrap();
+    let certificate = world.certificate();
+    let delegated = world
+        .grant()
+        .sign_delegated(&world.own, &certificate)
+        .unwrap();
+    let mut person = list();
+    person.people.insert(RevokedId::of_person("technician-1"));
+    let mut delegation = list();
+    delegation
+        .delegations
+        .insert(Delegation::id(&certificate).unwrap());
+    let mut own_key = list();
+    own_key.keys.insert(RevokedId::of_key(&world.own.public()));
+    let mut operator = list();
+    operator
+        .keys
+        .insert(RevokedId::of_key(&world.operator.public()));
+    for (list, what, direct_too) in [
+        (person, Revoked::Person, true),
+        (delegation, Revoked::Delegation, false),
+        (own_key, Revoked::Key, false),
+        (operator, Revoked::Key, true),
+    ] {
+        let error = world.against(&delegated, &list).unwrap_err();
+        assert_eq!(error.code(), "unlock.revoked");
+        assert!(matches!(error, UnlockError::Revoked { what: found } if found == what));
+        let direct = world.against(&direct, &list).map_err(|error| error.code());
+        assert_eq!(direct.is_err(), direct_too, "{what}");
+        if direct_too {
+            assert_eq!(direct, Err("unlock.revoked"));
+        }
+    }
+    // An altered permission is forged, whoever it names: a list is no way to ask who is on it.
+    let mut person = list();
+    person.people.insert(RevokedId::of_person("technician-2"));
+    let altered = altered(&direct, |bytes| {
+        replace(bytes, b"technician-1", b"technician-2");
+    });
+    let error = world.against(&altered, &person).unwrap_err();
+    assert_eq!(error.code(), "unlock.forged");
+}
+
+#[test]
+fn a_certificate_that_is_signed_again_stays_revoked_and_a_changed_one_is_another() {
+    let world = World::new();
+    let again = World::with(Algorithm::EcdsaP256, Algorithm::Ed25519);
+    let text = world.certificate();
+    let signed_again = world.delegation().sign(&again.operator).unwrap();
+    assert_ne!(text, signed_again);
+    let id = Delegation::id(&text).unwrap();
+    assert_eq!(Delegation::id(&signed_again).unwrap(), id);
+    let mut other = world.delegation();
+    other.minutes_max += 1;
+    let other = other.sign(&world.operator).unwrap();
+    assert_ne!(Delegation::id(&other).unwrap(), id);
+    assert!(Delegation::id(&world.challenge.to_text()).is_err());
+}
+
+#[test]
+fn list_of_a_stranger_of_a_technician_and_under_a_swapped_key_id() {
+    let world = World::new();
+    let stranger = DeviceKey::generate(Algorithm::Ed25519).unwrap();
+    let text = list().sign(&stranger).unwrap();
+    assert_eq!(world.list_code(&text), "unlock.unknown-signer");
+    let text = altered(&text, |bytes| {
+        replace(
+            bytes,
+            &stranger.public().key_id_bytes(),
+            &world.operator.public().key_id_bytes(),
+        );
+    });
+    assert_eq!(world.list_code(&text), "unlock.forged");
+    // An own key may permit; with its certificate along it may revoke nobody all the same.
+    let text = list().sign(&world.own).unwrap();
+    assert_eq!(world.list_code(&text), "unlock.unknown-signer");
+    let certificate = Delegation::bytes(&world.certificate()).unwrap();
+    let payload = list().payload();
+    let bytes = cose::sign(&world.own, REVOCATIONS, &payload, Some(&certificate)).unwrap();
+    assert_eq!(
+        world.list_code(&cose::to_text("KV1:", &bytes)),
+        "unlock.malformed"
+    );
+}
+
+#[test]
+fn list_older_than_the_one_that_is_held_or_the_same_again() {
+    let world = World::new();
+    let text = list().sign(&world.operator).unwrap();
+    for (held, is_taken) in [
+        (0, true),
+        (6, true),
+        (7, false),
+        (8, false),
+        (u32::MAX, false),
+    ] {
+        let held = Revocations {
+            number: held,
+            ..Revocations::default()
+        };
+        let found = world.list(&text, &held).map_err(|error| error.code());
+        if is_taken {
+            assert_eq!(found, Ok(list()));
+        } else {
+            assert_eq!(found, Err("unlock.list-not-newer"));
+        }
+    }
+    // Other entries under a number that is taken already.
+    let mut other = list();
+    other.people.clear();
+    let other = other.sign(&world.operator).unwrap();
+    let error = world.list(&other, &list()).unwrap_err();
+    assert!(matches!(
+        error,
+        UnlockError::NotNewer { number: 7, held: 7 }
+    ));
+}
+
+#[test]
+fn list_of_a_key_that_was_revoked() {
+    let world = World::new();
+    let mut held = list();
+    held.keys
+        .insert(RevokedId::of_key(&world.operator.public()));
+    let mut newer = list();
+    newer.number = u32::MAX;
+    let text = newer.sign(&world.operator).unwrap();
+    assert_eq!(
+        world.list(&text, &held).unwrap_err().code(),
+        "unlock.revoked"
+    );
+    // A list by which a key would revoke itself speaks against itself.
+    let text = world.signed_list(REVOCATIONS, &held.payload());
+    assert_eq!(world.list_code(&text), "unlock.revoked");
+}
+
+#[test]
+fn list_with_every_altered_bit_and_every_cut() {
+    let world = World::new();
+    let text = list().sign(&world.operator).unwrap();
+    let bytes = cose::from_text("KV1:", &text).unwrap();
+    let none = Revocations::default();
+    for index in 0..bytes.len() {
+        for bit in [1, 0x10, 0x80] {
+            let text = altered(&text, |bytes| bytes[index] ^= bit);
+            assert!(world.list(&text, &none).is_err(), "{index} {bit}");
+        }
+    }
+    for index in 0..text.len() {
+        assert_eq!(world.list_code(&text[..index]), "unlock.malformed");
+    }
+    for tail in [&[0][..], &[0xa0], &[0; 64]] {
+        let text = altered(&text, |bytes| bytes.extend(tail));
+        assert_eq!(world.list_code(&text), "unlock.malformed");
+    }
+    // An entry left out, a number raised.
+    let fewer = altered(&text, |bytes| {
+        replace(bytes, &[4, 0x81, 0x48], &[4, 0x80, 0x48]);
+    });
+    assert!(world.list(&fewer, &none).is_err());
+    let raised = altered(&text, |bytes| replace(bytes, &[0xa5, 1, 7], &[0xa5, 1, 9]));
+    assert_eq!(world.list_code(&raised), "unlock.forged");
+}
+
+#[test]
+fn list_that_is_oversized_or_has_too_many_entries() {
+    let world = World::new();
+    for text in [
+        "KV1:".repeat(100_000),
+        format!("KV1:{}", "0".repeat(TEXT_BYTES_MAX)),
+    ] {
+        assert_eq!(world.list_code(&text), "unlock.too-long");
+    }
+    let ids = |count: u64| -> BTreeSet<RevokedId> {
+        (0..count)
+            .map(|number| format!("{number:016x}").parse().unwrap())
+            .collect()
+    };
+    let largest = u64::try_from(REVOKED_MAX).unwrap();
+    for (people, keys) in [(largest + 1, 0), (largest, 1), (largest / 2, largest)] {
+        let mut list = list();
+        (list.delegations, list.people, list.keys) = (ids(0), ids(people), ids(keys));
+        assert_eq!(
+            list.sign(&world.operator).unwrap_err().code(),
+            "unlock.malformed"
+        );
+        let bytes = cose::sign(&world.operator, REVOCATIONS, &list.payload(), None).unwrap();
+        assert!(Revocations::parse(&cose::to_text("KV1:", &bytes)).is_err());
+    }
+}
+
+#[test]
+fn list_whose_payload_has_another_form_of_the_same_value() {
+    let world = World::new();
+    let payload = list().payload();
+    assert_eq!(payload[..3], [0xa5, 1, 7]);
+    let people = payload
+        .windows(3)
+        .position(|window| window == [4, 0x81, 0x48])
+        .unwrap();
+    let (before, from_people) = (&payload[..people], &payload[people..]);
+    let one = &from_people[2..11];
+    let (lower, higher) = (
+        [0x48, 1, 1, 1, 1, 1, 1, 1, 1],
+        [0x48, 2, 2, 2, 2, 2, 2, 2, 2],
+    );
+    let keys = &from_people[11..];
+    for (payload, expected) in [
+        // Zero stands for no list.
+        (
+            [&[0xa5, 1, 0][..], &payload[3..]].concat(),
+            FormatError::OutOfRange { field: "number" },
+        ),
+        (
+            [&[0xa5, 1, 0x1b, 0, 0, 0, 1, 0, 0, 0, 0][..], &payload[3..]].concat(),
+            FormatError::OutOfRange { field: "number" },
+        ),
+        (
+            [&[0xa5, 1, 0x18, 7][..], &payload[3..]].concat(),
+            FormatError::NotShortest,
+        ),
+        (
+            [&[0xa6, 1, 7, 1, 7][..], &payload[3..]].concat(),
+            FormatError::UnknownField,
+        ),
+        (
+            [&[0xa5, 1, 7, 1, 7][..], &payload[3..]].concat(),
+            FormatError::DuplicateKey,
+        ),
+        (
+            [&[0xbf][..], &payload[1..], &[0xff]].concat(),
+            FormatError::IndefiniteLength,
+        ),
+        ([&payload[..], &[0]].concat(), FormatError::TrailingBytes),
+        // Entries twice, in the wrong order, too short.
+        (
+            [before, &[4, 0x82], one, one, keys].concat(),
+            FormatError::KeyOrder,
+        ),
+        (
+            [before, &[4, 0x82], &higher, &lower, keys].concat(),
+            FormatError::KeyOrder,
+        ),
+        (
+            [before, &[4, 0x81, 0x47], &one[2..], keys].concat(),
+            FormatError::OutOfRange { field: "id" },
+        ),
+        // A list without its people.
+        (
+            [&[0xa4], &before[1..], keys].concat(),
+            FormatError::MissingField { field: "people" },
+        ),
+    ] {
+        let text = world.signed_list(REVOCATIONS, &payload);
+        let error = world.list(&text, &Revocations::default()).unwrap_err();
+        assert!(
+            matches!(&error, UnlockError::Malformed(found) if *found == expected),
+            "{error}"
+        );
+    }
+    let text = world.signed_list(
+        REVOCATIONS,
+        &[before, &[4, 0x82], &lower, &higher, keys].concat(),
+    );
+    let read = world.list(&text, &Revocations::default()).unwrap();
+    assert_eq!(read.people.len(), 2);
+}
+
+#[test]
+fn list_that_is_a_word_of_another_kind_or_signed_for_another_purpose() {
+    let world = World::new();
+    for domain in [PERMISSION, CERTIFICATE, "kiosk.readiness.v1", ""] {
+        let text = world.signed_list(domain, &list().payload());
+        assert_eq!(world.list_code(&text), "unlock.forged", "{domain}");
+    }
+    for word in [
+        world.grant().sign(&world.operator).unwrap(),
+        world.certificate(),
+        world.challenge.to_text(),
+    ] {
+        assert_eq!(world.list_code(&word), "unlock.malformed");
+        let renamed = format!("KV1:{}", &word[4..]);
+        assert_eq!(world.list_code(&renamed), "unlock.malformed");
+    }
+    let text = list().sign(&world.operator).unwrap();
+    assert_eq!(world.code(&text), "unlock.malformed");
+    assert_eq!(
+        world.code(&format!("KU1:{}", &text[4..])),
+        "unlock.malformed"
+    );
+    let renamed = format!("KD1:{}", &text[4..]);
+    assert!(Delegation::verify(&renamed, &[world.operator.public()]).is_err());
+}
+
+#[test]
+fn list_whose_header_names_another_algorithm() {
+    for (algorithm, from, to) in [
+        (Algorithm::Ed25519, 0x27, 0x26),
+        (Algorithm::EcdsaP256, 0x26, 0x27),
+    ] {
+        let world = World::with(algorithm, Algorithm::Ed25519);
+        let text = list().sign(&world.operator).unwrap();
+        let text = altered(&text, |bytes| replace(bytes, &[1, from, 4], &[1, to, 4]));
+        assert_eq!(world.list_code(&text), "unlock.forged");
+    }
 }

@@ -14,9 +14,9 @@ use crate::cose::{self, Message};
 use crate::{DeviceKey, FormatError, PublicKey};
 
 use super::{
-    Challenge, Delegation, Excess, PinVerifier, Role, Scope, UnlockError, check, check_minutes,
-    check_person, check_signature, check_terminal, missing, read_minutes, read_role, read_scopes,
-    read_text, read_time, write_scopes, write_text, write_time,
+    Challenge, Delegation, Excess, PinVerifier, Revocations, RevokedId, Role, Scope, UnlockError,
+    check, check_minutes, check_person, check_signature, check_terminal, missing, read_minutes,
+    read_role, read_scopes, read_text, read_time, write_scopes, write_text, write_time,
 };
 
 /// Seconds after its issue during which a permission may be presented, by the terminal's clock.
@@ -223,6 +223,19 @@ impl Grant {
 /// # Errors
 /// [`UnlockError`]; nobody is to be let in.
 pub fn verify(text: &str, expected: &Expected<'_>) -> Result<Grant, UnlockError> {
+    verify_unrevoked(text, expected, &Revocations::default())
+}
+
+/// As [`verify`], and nothing of it is on the list of what no longer counts: neither the key that
+/// signed, nor the certificate it brings, nor the person.
+///
+/// # Errors
+/// [`UnlockError`]; nobody is to be let in.
+pub fn verify_unrevoked(
+    text: &str,
+    expected: &Expected<'_>,
+    revocations: &Revocations,
+) -> Result<Grant, UnlockError> {
     let bytes = read_text(PREFIX, text)?;
     let message = Message::parse(&bytes)?;
     let (mut grant, delegation) = match message.delegation {
@@ -232,12 +245,17 @@ pub fn verify(text: &str, expected: &Expected<'_>) -> Result<Grant, UnlockError>
             (grant, None)
         }
         Some(certificate) => {
-            let delegation = Delegation::verify_bytes(certificate, expected.operators)?;
+            let certificate = Message::parse(certificate)?;
+            let delegation = Delegation::verify_message(&certificate, expected.operators)?;
             let grant = Grant::read(message.payload, Some(&delegation.pin))?;
             check_signature(&message, std::slice::from_ref(&delegation.key), DOMAIN)?;
+            revocations.check_key(RevokedId::of_key_id(certificate.key_id_bytes()))?;
+            revocations.check_delegation(RevokedId::of_delegation(certificate.payload))?;
             (grant, Some(delegation))
         }
     };
+    revocations.check_key(RevokedId::of_key_id(message.key_id_bytes()))?;
+    revocations.check_person(&grant.person)?;
     grant.check_place(expected.challenge)?;
     if let Some(delegation) = &delegation {
         delegation.check_time(expected.now_s)?;

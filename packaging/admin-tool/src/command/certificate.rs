@@ -16,6 +16,7 @@ const INPUT_BYTES_MAX: u64 = 64 * 1024;
 
 /// Check a terminal's certificate. Exit status 0: genuine; 1: not to be believed; 2: not checked.
 #[derive(Args)]
+#[command(after_help = "Example:\n  kiosk-admin verify-certificate photo.png --keys terminals.txt")]
 pub(crate) struct VerifyCertificate {
     /// Its text, a file with the text or a picture of the QR symbol, or `-` for the standard input.
     certificate: String,
@@ -68,6 +69,9 @@ fn text(certificate: &str) -> anyhow::Result<String> {
 
 /// Write the page that checks certificates on a telephone with no network.
 #[derive(Args)]
+#[command(
+    after_help = "Example:\n  kiosk-admin verify-page --keys terminals.txt --out verify.html"
+)]
 pub(crate) struct VerifyPage {
     /// The list of the terminals' public keys, one `TERMINAL KEY` a line.
     #[arg(long)]

@@ -1,11 +1,12 @@
-//! `person add`, `person list`: the people file.
+//! `person add`, `person remove`, `person list`: the people file.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use jiff::tz::TimeZone;
 use kiosk_admin::people::{People, Person};
-use kiosk_admin::pin;
+use kiosk_admin::{clock, pin};
 use kiosk_sealing::unlock::{PinVerifier, Role};
 
 use crate::say;
@@ -14,6 +15,10 @@ use crate::say;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Add somebody; the PIN is asked twice and not shown.
+    #[command(after_help = "\
+Examples:
+  kiosk-admin person add --people people.json --name wang --role technician
+  kiosk-admin person add --people people.json --name wang --role inspector --replace")]
     Add {
         /// The people file; made when there is none.
         #[arg(long)]
@@ -31,7 +36,21 @@ pub(crate) enum Command {
         #[arg(long)]
         replace: bool,
     },
-    /// Print names and roles.
+    /// Remove somebody: nothing is signed for them any more; the name and the date stay, for audits.
+    #[command(after_help = "\
+Example:
+  kiosk-admin person remove wang --people people.json
+Permissions that they have already end by themselves within the day. A certificate of an own key
+ends on its date; revoke --person calls it back.")]
+    Remove {
+        /// Name of the account.
+        name: String,
+        /// The people file.
+        #[arg(long)]
+        people: PathBuf,
+    },
+    /// Print names and roles, and who was removed when.
+    #[command(after_help = "Example:\n  kiosk-admin person list --people people.json")]
     List {
         /// The people file.
         #[arg(long)]
@@ -51,8 +70,8 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         } => {
             let mut people = People::read_or_begin(&path)?;
             // Said before somebody types a PIN in vain.
-            if !replace && people.find(&name).is_ok() {
-                return Err(kiosk_admin::people::PeopleError::Exists { name }.into());
+            if !(replace && people.find(&name).is_ok()) {
+                people.check_new(&name)?;
             }
             let typed = match pin_file {
                 Some(path) => pin::from_file(&path)?,
@@ -68,9 +87,24 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
             people.write(&path)?;
             say(&words)?;
         }
+        Command::Remove { name, people: path } => {
+            let mut people = People::read(&path)?;
+            let today = clock::now().to_zoned(TimeZone::UTC).date();
+            let removed = people.remove(&name, today)?;
+            people.write(&path)?;
+            say(&format!("{} is removed since {}", removed.name, removed.on))?;
+        }
         Command::List { people } => {
-            for person in People::read(&people)?.iter() {
+            let people = People::read(&people)?;
+            for person in people.iter() {
                 say(&format!("{:<14} {}", person.role.to_string(), person.name))?;
+            }
+            for removed in people.removed() {
+                let role = removed.role.to_string();
+                say(&format!(
+                    "{role:<14} {}  removed on {}",
+                    removed.name, removed.on
+                ))?;
             }
         }
     }

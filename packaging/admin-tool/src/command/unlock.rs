@@ -1,6 +1,7 @@
 //! `unlock`, `delegate`, `technician key`: permissions for a challenge, and certificates of
 //! technicians' own keys.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,10 +14,12 @@ use kiosk_admin::permission::{self, Wish};
 use kiosk_admin::{clock, code, files};
 use kiosk_sealing::PublicKey;
 use kiosk_sealing::unlock::{
-    AT_ANY_TIME, Challenge, DELEGATION_DAYS_MAX, Delegation, MINUTES_MAX, Role, Scope,
+    AT_ANY_TIME, Challenge, DELEGATION_DAYS_MAX, Delegation, MINUTES_MAX, Revocations, Role, Scope,
 };
 
-use crate::{Signs, existing_key, open_key, say, show};
+use super::key::{Opening, Sealing};
+use super::revoke::read_list;
+use crate::{Signs, say};
 
 const DAY_S: i64 = 24 * 3600;
 
@@ -35,7 +38,8 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    fn give(&self, text: &str) -> anyhow::Result<()> {
+    /// Prints a text, and puts it wherever it was asked for.
+    pub(crate) fn give(&self, text: &str) -> anyhow::Result<()> {
         if let Some(path) = &self.out {
             files::write_result(path, format!("{text}\n"))?;
         }
@@ -52,6 +56,10 @@ impl Output {
 
 /// Sign a permission for the challenge that a terminal shows; the text is printed.
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  kiosk-admin unlock --challenge-file photo.png --key-file operator.key --people people.json --person wang --minutes 60 --qr answer.png
+  kiosk-admin unlock --challenge-file photo.png --key-file own.key --delegation wang.certificate --out stick/wang.kiosk-unlock")]
 pub(crate) struct Unlock {
     /// The challenge, as it was scanned or typed.
     #[arg(long, required_unless_present = "challenge_file")]
@@ -65,6 +73,8 @@ pub(crate) struct Unlock {
     /// How the key signs.
     #[arg(long, value_enum, default_value_t = Signs::Ed25519)]
     algorithm: Signs,
+    #[command(flatten)]
+    opening: Opening,
     /// The people file.
     #[arg(long, required_unless_present = "delegation", requires = "person")]
     people: Option<PathBuf>,
@@ -86,6 +96,10 @@ pub(crate) struct Unlock {
     /// The clock of the terminal is known to be wrong: the permission does not end by it.
     #[arg(long)]
     clock_is_wrong: bool,
+    /// The list of what was revoked, from `revoke`: nothing is signed for whom it names, and it is said
+    /// when the terminal holds an older one.
+    #[arg(long)]
+    list: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
 }
@@ -97,7 +111,7 @@ pub(crate) fn unlock(arguments: Unlock) -> anyhow::Result<ExitCode> {
         (None, Some(path)) => code::read_file(path).with_context(|| path.display().to_string())?,
         (None, None) => bail!("there is no challenge"),
     };
-    let challenge = Challenge::parse(&text).context("the challenge")?;
+    let (challenge, held) = Challenge::parse_with_list(&text).context("the challenge")?;
     // Whoever signs sees what for; not on the standard output, which is the permission alone.
     writeln!(
         std::io::stderr(),
@@ -106,7 +120,16 @@ pub(crate) fn unlock(arguments: Unlock) -> anyhow::Result<ExitCode> {
         challenge.boot,
         challenge.counter
     )?;
-    let key = existing_key(&arguments.key_file, arguments.algorithm)?;
+    let list = match &arguments.list {
+        Some(path) => read_list(path)?,
+        None => Revocations::default(),
+    };
+    if let (Some(_), Some(words)) = (&arguments.list, about_lists(list.number, held)) {
+        writeln!(std::io::stderr(), "kiosk-admin: warning: {words}")?;
+    }
+    let key = arguments
+        .opening
+        .open(&arguments.key_file, arguments.algorithm)?;
     let wish = Wish {
         role: arguments.role,
         scopes: BTreeSet::from_iter(arguments.scopes),
@@ -117,11 +140,13 @@ pub(crate) fn unlock(arguments: Unlock) -> anyhow::Result<ExitCode> {
         (Some(path), _, _) => {
             let certificate = read_certificate(&path)?;
             let delegation = Delegation::parse(&certificate).context("the certificate")?;
+            list.check_person(&delegation.person)?;
             permission::of_certificate(&challenge, &delegation, &wish, now_s)
                 .sign_delegated(&key, &certificate)?
         }
         (None, Some(path), Some(name)) => {
             let people = People::read(&path).with_context(|| path.display().to_string())?;
+            list.check_person(&name)?;
             let issued_at_s = if arguments.clock_is_wrong {
                 AT_ANY_TIME
             } else {
@@ -136,12 +161,28 @@ pub(crate) fn unlock(arguments: Unlock) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What is to be said when the list of whoever signs and the one that the terminal holds differ.
+fn about_lists(ours: u32, held: u32) -> Option<String> {
+    match ours.cmp(&held) {
+        Ordering::Equal => None,
+        Ordering::Greater => Some(format!(
+            "the terminal holds the list of revocations {held}, the newest is {ours}; take it there on a stick"
+        )),
+        Ordering::Less => Some(format!(
+            "the terminal holds the list of revocations {held}, this one is {ours}; get the newest"
+        )),
+    }
+}
+
 fn read_certificate(path: &Path) -> anyhow::Result<String> {
     code::read_file(path).with_context(|| path.display().to_string())
 }
 
-/// Sign a certificate of a technician's own key; the text is printed.
+/// Sign a certificate of a technician's own key; the text is printed, and its id on the screen.
 #[derive(Args)]
+#[command(after_help = "\
+Example:
+  kiosk-admin delegate --key-file operator.key --people people.json --person wang --own-key ed25519:11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo --terminals T1*,T207 --days 14 --out wang.certificate")]
 pub(crate) struct Delegate {
     /// File of the operator's key.
     #[arg(long, visible_alias = "key")]
@@ -149,6 +190,8 @@ pub(crate) struct Delegate {
     /// How the operator's key signs.
     #[arg(long, value_enum, default_value_t = Signs::Ed25519)]
     algorithm: Signs,
+    #[command(flatten)]
+    opening: Opening,
     /// The people file.
     #[arg(long)]
     people: PathBuf,
@@ -179,7 +222,9 @@ pub(crate) struct Delegate {
 
 /// Signs a certificate.
 pub(crate) fn delegate(arguments: Delegate) -> anyhow::Result<ExitCode> {
-    let key = existing_key(&arguments.key_file, arguments.algorithm)?;
+    let key = arguments
+        .opening
+        .open(&arguments.key_file, arguments.algorithm)?;
     let people =
         People::read(&arguments.people).with_context(|| arguments.people.display().to_string())?;
     let person = people.find(&arguments.person)?;
@@ -201,18 +246,29 @@ pub(crate) fn delegate(arguments: Delegate) -> anyhow::Result<ExitCode> {
         not_after_s: now_s.saturating_add(i64::from(arguments.days) * DAY_S),
         pin: person.pin.clone(),
     };
-    arguments.output.give(&delegation.sign(&key)?)?;
+    let text = delegation.sign(&key)?;
+    writeln!(
+        std::io::stderr(),
+        "certificate {} of {}; keep its id: `revoke --delegation` calls it back before its date",
+        Delegation::id(&text)?,
+        delegation.person
+    )?;
+    arguments.output.give(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// A technician's own key.
 #[derive(Subcommand)]
 pub(crate) enum Technician {
-    /// Make an own key in a new file; the public half, for `delegate --own-key`, is printed.
+    /// Make an own key in a new file, sealed by a passphrase; the public half, for
+    /// `delegate --own-key`, is printed.
+    #[command(after_help = "Example:\n  kiosk-admin technician key own.key")]
     Key {
         /// How it signs.
         #[arg(long, value_enum, default_value_t = Signs::Ed25519)]
         algorithm: Signs,
+        #[command(flatten)]
+        sealing: Sealing,
         /// The file.
         file: PathBuf,
     },
@@ -220,7 +276,10 @@ pub(crate) enum Technician {
 
 /// Runs one of them.
 pub(crate) fn technician(command: Technician) -> anyhow::Result<ExitCode> {
-    let Technician::Key { algorithm, file } = command;
-    files::refuse_existing(&file)?;
-    show(&open_key(&file, algorithm)?)
+    let Technician::Key {
+        algorithm,
+        sealing,
+        file,
+    } = command;
+    sealing.make(&file, algorithm)
 }
