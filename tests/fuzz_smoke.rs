@@ -54,11 +54,10 @@ fn mutate(seed: &[u8], random: &mut Random) -> Vec<u8> {
 fn no_parser_of_outside_bytes_panics() {
     for target in targets() {
         let mut random = Random(0x5EED);
-        // A package is checked through the file system and costs more.
-        let rounds = if target.name == "item-package" {
-            ROUNDS / 20
-        } else {
-            ROUNDS
+        // A package and a store are read through the file system and cost more.
+        let rounds = match target.name {
+            "item-package" | "damaged-store" => ROUNDS / 20,
+            _ => ROUNDS,
         };
         for seed in target.seeds {
             (target.run)(seed);

@@ -124,6 +124,20 @@ impl Cache {
     }
 }
 
+/// Checks that every table is there under its name: a ruined name passes every other check, and each
+/// statement about the table would fail from then on.
+///
+/// # Errors
+/// `Inconsistent` when one is not, `Store` when the database fails.
+pub(crate) fn tables(connection: &Connection) -> Result<(), CacheError> {
+    for (table, _, _) in TABLES {
+        if !connection.table_exists(None, *table)? {
+            return Err(CacheError::Inconsistent { what: "schema" });
+        }
+    }
+    Ok(())
+}
+
 /// Checks the database within the budget of a start; what is returned is left for idle time.
 ///
 /// # Errors
@@ -370,6 +384,35 @@ mod tests {
         drop(cache);
         let (_cache, opening) = Cache::open(directory.path(), at(2)).unwrap();
         assert_eq!(opening.quarantined, None);
+    }
+
+    /// Flipped bits in a name: the file is sound, and a table is gone.
+    #[test]
+    fn a_table_whose_name_is_ruined_is_damage_like_any_other() {
+        let mut scratch = scratch();
+        scratch.cache.enqueue(&sample(1), at(0)).unwrap();
+        scratch.cache.set_setting("volume", "3").unwrap();
+        let Scratch { cache, directory } = scratch;
+        drop(cache);
+        let path = directory.path().join("kiosk.db");
+        let mut bytes = fs::read(&path).unwrap();
+        // The last letter of the name, in its two columns and in the statement beside them.
+        for (around, letter) in [
+            (b"tablesettingsetting".as_slice(), 11),
+            (b"tablesettinfsetting".as_slice(), 18),
+            (b"CREATE TABLE setting (".as_slice(), 19),
+        ] {
+            let mut places = bytes.windows(around.len());
+            let place = places.position(|window| window == around).unwrap();
+            bytes[place + letter] ^= 1;
+        }
+        fs::write(&path, bytes).unwrap();
+        let (cache, opening) = Cache::open(directory.path(), at(1)).unwrap();
+        assert!(opening.quarantined.is_some());
+        let salvaged = opening.salvaged.unwrap();
+        assert_eq!(salvaged.transactions, 1);
+        assert!(salvaged.lost_rows > 0, "{salvaged:?}");
+        assert_eq!(cache.depth().unwrap().waiting, 1);
     }
 
     #[test]

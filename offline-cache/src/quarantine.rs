@@ -149,6 +149,19 @@ pub(crate) fn refuse_marked(directory: &Path) -> Result<(), CacheError> {
     Ok(())
 }
 
+/// Refuses an empty database where there was a store: the directory of attachments is made after the
+/// first commit. The engine would take it for a new one, and nobody would hear of the loss. To be
+/// asked once the file is made, so that one that was gone is counted among those moved aside.
+pub(crate) fn refuse_emptied(directory: &Path) -> Result<(), CacheError> {
+    let is_empty =
+        |name: &str| fs::metadata(directory.join(name)).map_or(0, |file| file.len()) == 0;
+    let is_emptied = is_empty(DATABASE) && is_empty(&format!("{DATABASE}-wal"));
+    if is_emptied && directory.join(ATTACHMENTS).is_dir() {
+        return Err(CacheError::Inconsistent { what: "database" });
+    }
+    Ok(())
+}
+
 /// What has its new name already is left alone: the old name may be in use again.
 fn move_if_there(from: &Path, to: &Path) -> Result<(), CacheError> {
     if to.exists() {

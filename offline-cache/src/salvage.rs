@@ -3,7 +3,9 @@
 //!
 //! A row that cannot be read never stops the next one. Ids stay, so that nothing is doubled; case
 //! numbers go on far above all that may have been given out; the audit log goes on after the last
-//! readable entry with one that says what was lost.
+//! readable entry with one that says what was lost. Nothing is left out silently: every table is
+//! saved, or named below with the reason why not, and every row that is known and was not saved is
+//! counted, also those that only made sense beside a lost one.
 
 use std::fs;
 use std::path::Path;
@@ -22,8 +24,16 @@ use crate::{CacheError, counter, outbox, schema, technician};
 
 /// Rows copied before what has been copied is made durable; keeps the log file short.
 const ROWS_A_COMMIT: u32 = 1_000;
-/// Damaged places of one table after which the rest of it is given up.
+/// Damaged places of one table after which the rest of it is given up …
 const PLACES_MAX: u32 = 100_000;
+/// … and one place for so many bytes of the file: each is a row at least, and a search for the next
+/// that can be read.
+const PLACE_BYTES: u64 = 32;
+/// Smallest row of a file: a pointer to its cell and the cell. Whoever reads more rows than fit goes
+/// round in a circle of ruined pages.
+const ROW_BYTES: u64 = 6;
+/// Most tables of a later program that are counted.
+const UNKNOWN_TABLES_MAX: usize = 256;
 /// Numbers a terminal cannot give out in a day; a floor is a multiple of it.
 const NUMBERS_A_DAY: i64 = 10_000;
 /// Case numbers above this are not believed when the floor is computed: a digit was ruined.
@@ -57,6 +67,22 @@ const KEYED: &[(&str, &str)] = &[
     ("calibration", "what"),
 ];
 
+/// Tables that are not saved: the new file says its own version, and the clock is watched anew,
+/// because nobody knows how long the terminal stood still.
+const NOT_SAVED: &[&str] = &["schema_info", "clock"];
+/// Tables of which only the whole is of use.
+const WHOLE: &[(&str, &str)] = &[("catalogue_item", "id"), ("catalogue", "only")];
+/// Indexes that name every row of a table, by which rows are known that cannot be read.
+const INDEXES: &[(&str, &str)] = &[
+    ("outbox", "outbox_case"),
+    ("attachment", "attachment_transaction"),
+    ("print", "print_case"),
+    ("test_record", "test_record_age"),
+    ("ticket", "ticket_of_fault"),
+    ("daily_check", "daily_check_age"),
+    ("used_grant", "used_grant_age"),
+];
+
 /// What was saved out of a damaged database.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Salvage {
@@ -66,6 +92,8 @@ pub struct Salvage {
     pub receipts: u32,
     /// Prints saved.
     pub prints: u32,
+    /// What staff left and was saved: test records, fault tickets and daily checks.
+    pub staff_records: u32,
     /// Rows known to be lost, of all tables; at least one for each place that cannot be read.
     pub lost_rows: u32,
     /// Attachment files that are whole and back in their place.
@@ -89,10 +117,12 @@ pub(crate) fn rebuild(
     // Rows come in any order; what points nowhere in the end is put right below.
     target.pragma_update(None, "foreign_keys", false)?;
     let source = open_source(&directory.path.join(pending.database()), directory);
-    let mut lost = 0;
-    if let Some(source) = &source {
-        lost = copy_all(source, &target)?;
-    }
+    let mut lost = match &source {
+        Some(source) => copy_all(source, &target)?,
+        // How much was in it nobody knows, but not that it was nothing.
+        None => 1,
+    };
+    lost += rows_without_theirs(&target)?;
     mend(&target)?;
     technician::mend(&target)?;
     target.pragma_update(None, "foreign_keys", true)?;
@@ -107,6 +137,10 @@ pub(crate) fn rebuild(
         transactions: count("SELECT count(*) FROM outbox WHERE is_open = 1")?,
         receipts: count("SELECT count(*) FROM outbox WHERE is_open = 0")?,
         prints: count("SELECT count(*) FROM print")?,
+        staff_records: count(
+            "SELECT (SELECT count(*) FROM test_record) + (SELECT count(*) FROM ticket)
+                 + (SELECT count(*) FROM daily_check)",
+        )?,
         lost_rows: u32::try_from(lost).unwrap_or(u32::MAX),
         attachments,
     };
@@ -121,47 +155,133 @@ pub(crate) fn rebuild(
     Ok(salvage)
 }
 
-/// Opens the damaged database for reading; `None` when nothing of it can be read.
-fn open_source(path: &Path, directory: &Directory) -> Option<Connection> {
+/// The damaged database, for reading only.
+struct Source {
+    connection: Connection,
+    /// How large it is with its log; what it says of itself is not believed.
+    bytes: u64,
+    /// Whether the names of all its tables could be read.
+    is_schema_whole: bool,
+}
+
+/// Opens the damaged database; `None` when nothing of it can be read.
+fn open_source(path: &Path, directory: &Directory) -> Option<Source> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let source = cache::open_file(path, flags, &directory.options).ok()?;
-    source.pragma_update(None, "trusted_schema", false).ok()?;
-    source.pragma_update(None, "cell_size_check", true).ok()?;
-    // A file that is no database fails at the first look.
-    let tables = source.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
-        row.get::<_, i64>(0)
-    });
-    tables.ok().map(|_| source)
+    let connection = cache::open_file(path, flags, &directory.options).ok()?;
+    connection
+        .pragma_update(None, "trusted_schema", false)
+        .ok()?;
+    connection
+        .pragma_update(None, "cell_size_check", true)
+        .ok()?;
+    let names = || {
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
+            row.get::<_, i64>(0)
+        })
+    };
+    let is_schema_whole = match names() {
+        // The engine takes an empty file for a database without tables.
+        Ok(0) => return None,
+        outcome => outcome.is_ok(),
+    };
+    if !is_schema_whole {
+        // With this the engine goes on with as many tables as it could read the names of; the
+        // statement that finds the damage fails, the next one does not. Nothing is written here.
+        connection
+            .pragma_update(None, "writable_schema", true)
+            .ok()?;
+        // A file that is no database fails again.
+        let _is_first = names().is_err();
+        columns(&connection, "outbox")
+            .ok()
+            .filter(|columns| !columns.is_empty())?;
+    }
+    // Rows may stand in the log only.
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let parts = [path, Path::new(&log)].map(fs::metadata);
+    Some(Source {
+        connection,
+        bytes: parts.iter().flatten().map(fs::Metadata::len).sum(),
+        is_schema_whole,
+    })
 }
 
 /// Copies every table; returns how many rows are known to be lost.
-fn copy_all(source: &Connection, target: &Connection) -> Result<u64, CacheError> {
+fn copy_all(source: &Source, target: &Connection) -> Result<u64, CacheError> {
     let mut lost = 0;
     for (table, key, into) in NUMBERED {
         let Some(mut copy) = Copy::new(source, table, target, into)? else {
+            lost += source.lost_name();
             continue;
         };
         copy.numbered(key)?;
-        let known = if *table == "outbox" {
-            open_rows_lost(source, target)?
-        } else {
-            0
-        };
+        let mut known = copy.rows_unread();
+        if *table == "outbox" {
+            known = known.max(open_rows_lost(&source.connection, target)?);
+        }
         lost += copy.end()?.max(known);
     }
     for (table, key) in KEYED {
         let Some(mut copy) = Copy::new(source, table, target, table)? else {
+            lost += source.lost_name();
             continue;
         };
         copy.keyed(key)?;
         if *table == "attachment" {
             copy.attachments_of_open_rows()?;
         }
-        lost += copy.end()?;
+        let known = copy.rows_unread();
+        lost += copy.end()?.max(known);
     }
-    copy_catalogue(source, target)?;
-    copy_last_sequence(source, target)?;
+    lost += copy_catalogue(source, target)?;
+    lost += source.unknown_rows();
+    copy_last_sequence(&source.connection, target)?;
     Ok(lost)
+}
+
+impl Source {
+    /// A table that is not there was of a later version, or its name is among those that cannot be
+    /// read.
+    fn lost_name(&self) -> u64 {
+        u64::from(!self.is_schema_whole)
+    }
+
+    /// Rows of tables that this program does not know, which a later one made: they stay behind
+    /// in the quarantined file.
+    fn unknown_rows(&self) -> u64 {
+        let mut rows = 0;
+        for table in self.unknown_tables().unwrap_or_default() {
+            let name = table.replace('"', "\"\"");
+            let sql = format!("SELECT count(*) FROM \"{name}\"");
+            let count = self.connection.query_row(&sql, [], |row| row.get(0));
+            // One that cannot be counted has one row at least, or it would not be damaged.
+            rows += count.map_or(1, |count: i64| count.unsigned_abs());
+        }
+        rows
+    }
+
+    fn unknown_tables(&self) -> Result<Vec<String>, CacheError> {
+        let mut statement = self.connection.prepare(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite^_%' ESCAPE '^'",
+        )?;
+        let mut rows = statement.query([])?;
+        let mut unknown = Vec::new();
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(0)?;
+            if !known_tables().any(|known| known == name) && unknown.len() < UNKNOWN_TABLES_MAX {
+                unknown.push(name);
+            }
+        }
+        Ok(unknown)
+    }
+}
+
+/// Every table that is saved, and those that are not for a reason.
+fn known_tables() -> impl Iterator<Item = &'static str> {
+    let numbered = NUMBERED.iter().map(|(table, _, _)| *table);
+    let keyed = KEYED.iter().chain(WHOLE).map(|(table, _)| *table);
+    numbered.chain(keyed).chain(NOT_SAVED.iter().copied())
 }
 
 /// The copying of one table.
@@ -169,6 +289,12 @@ struct Copy<'a> {
     source: &'a Connection,
     target: &'a Connection,
     table: &'a str,
+    into: &'a str,
+    /// Rows that were in the new table before.
+    before: u64,
+    /// Rows that may still be read, and places that may still be damaged.
+    rows_left: u64,
+    places_max: u32,
     /// The columns that both files have, as a list.
     columns: String,
     insert: String,
@@ -193,11 +319,13 @@ enum Run {
 impl<'a> Copy<'a> {
     /// `None` when the damaged file has no such table.
     fn new(
-        source: &'a Connection,
+        source: &'a Source,
         table: &'a str,
         target: &'a Connection,
-        into: &str,
+        into: &'a str,
     ) -> Result<Option<Self>, CacheError> {
+        let bytes = source.bytes;
+        let source = &source.connection;
         let there = columns(source, table).unwrap_or_default();
         let shared: Vec<String> = columns(target, into)?
             .into_iter()
@@ -215,6 +343,12 @@ impl<'a> Copy<'a> {
             source,
             target,
             table,
+            into,
+            before: count_rows(target, into, "")?,
+            rows_left: bytes / ROW_BYTES,
+            places_max: u32::try_from(bytes / PLACE_BYTES)
+                .unwrap_or(PLACES_MAX)
+                .min(PLACES_MAX),
             insert: format!(
                 "INSERT OR IGNORE INTO {into} ({columns}) VALUES ({})",
                 places.join(", ")
@@ -226,6 +360,23 @@ impl<'a> Copy<'a> {
             refused: 0,
             places: 0,
         }))
+    }
+
+    /// How many rows an index of the damaged file names beyond those that were saved; 0 when it
+    /// has none that can be read.
+    fn rows_unread(&self) -> u64 {
+        let Some((_, index)) = INDEXES.iter().find(|(table, _)| *table == self.table) else {
+            return 0;
+        };
+        // A sum and no count: for a plain count the engine looks at whatever is smallest.
+        let sql = format!(
+            "SELECT coalesce(sum(1), 0) FROM {} INDEXED BY {index}",
+            self.table
+        );
+        let named = self.source.query_row(&sql, [], |row| row.get(0));
+        let named = named.map_or(0, |named: i64| named.unsigned_abs());
+        let there = count_rows(self.target, self.into, "").unwrap_or(0);
+        named.saturating_sub(there.saturating_sub(self.before))
     }
 
     /// Makes the last rows durable; returns how many rows are lost, at least.
@@ -264,7 +415,7 @@ impl<'a> Copy<'a> {
             self.columns, self.table
         );
         let mut after = 0;
-        while self.places < PLACES_MAX {
+        while self.places < self.places_max && self.rows_left > 0 {
             match self.run(&sql, &mut after)? {
                 Run::End => return Ok(()),
                 Run::Damaged => self.places += 1,
@@ -295,12 +446,19 @@ impl<'a> Copy<'a> {
                 return Ok(Run::Damaged);
             };
             // A ruined page may lead back; the walk only goes on.
-            if number <= *after {
+            if number <= *after || !self.may_read_on() {
                 return Ok(Run::Damaged);
             }
             self.store(&values)?;
             *after = number;
         }
+    }
+
+    /// Counts a row that was read; false when there cannot be so many.
+    fn may_read_on(&mut self) -> bool {
+        let may = self.rows_left > 0;
+        self.rows_left = self.rows_left.saturating_sub(1);
+        may
     }
 
     /// The smallest number after which rows can be read again, found by doubling and halving.
@@ -368,6 +526,9 @@ impl<'a> Copy<'a> {
             let Ok(values) = values(row, self.width) else {
                 return Ok(Run::Damaged);
             };
+            if !self.may_read_on() {
+                return Ok(Run::Damaged);
+            }
             self.store(&values)?;
         }
     }
@@ -402,6 +563,13 @@ fn values(row: &rusqlite::Row<'_>, width: usize) -> rusqlite::Result<Vec<Value>>
     (0..width).map(|index| row.get(index)).collect()
 }
 
+/// Counts the rows of a table of ours, or those on a condition.
+fn count_rows(connection: &Connection, table: &str, condition: &str) -> Result<u64, CacheError> {
+    let sql = format!("SELECT count(*) FROM {table} {condition}");
+    let count = connection.query_row(&sql, [], |row| row.get(0))?;
+    cache::count_of(count)
+}
+
 fn columns(connection: &Connection, table: &str) -> Result<Vec<String>, CacheError> {
     let names = connection
         .prepare("SELECT name FROM pragma_table_info(?1)")?
@@ -430,19 +598,25 @@ fn open_rows_lost(source: &Connection, target: &Connection) -> Result<u64, Cache
     Ok(lost)
 }
 
-/// The catalogue counts only whole: half of one would withdraw services for no reason.
-fn copy_catalogue(source: &Connection, target: &Connection) -> Result<(), CacheError> {
-    for (table, key) in [("catalogue_item", "id"), ("catalogue", "only")] {
+/// The catalogue counts only whole: half of one would withdraw services for no reason. Returns how
+/// many rows are lost; the platform has them.
+fn copy_catalogue(source: &Source, target: &Connection) -> Result<u64, CacheError> {
+    let mut lost = 0;
+    for (table, key) in WHOLE {
         let Some(mut copy) = Copy::new(source, table, target, table)? else {
+            lost += source.lost_name();
             continue;
         };
         copy.keyed(key)?;
-        if copy.end()? > 0 {
-            target.execute_batch("DELETE FROM catalogue; DELETE FROM catalogue_item")?;
-            return Ok(());
-        }
+        lost += copy.end()?;
     }
-    Ok(())
+    if lost > 0 {
+        for (table, _) in WHOLE {
+            lost += count_rows(target, table, "")?;
+        }
+        target.execute_batch("DELETE FROM catalogue; DELETE FROM catalogue_item")?;
+    }
+    Ok(lost)
 }
 
 /// A place in the outbox is not given twice, not even one whose row is lost.
@@ -466,6 +640,21 @@ fn copy_last_sequence(source: &Connection, target: &Connection) -> Result<(), Ca
         )?;
     }
     Ok(())
+}
+
+/// Rows that were saved and yet are of no use, because the row they belong to is lost.
+fn rows_without_theirs(target: &Connection) -> Result<u64, CacheError> {
+    let attachments = count_rows(
+        target,
+        "attachment",
+        "WHERE transaction_sequence NOT IN (SELECT sequence FROM outbox WHERE is_open = 1)",
+    )?;
+    let parts = count_rows(
+        target,
+        "ticket_part",
+        "WHERE ticket NOT IN (SELECT id FROM ticket)",
+    )?;
+    Ok(attachments + parts)
 }
 
 /// Puts right what lost rows leave behind: references into nothing and lines without a head.
@@ -614,6 +803,7 @@ fn record(
         "transactions": salvage.transactions,
         "receipts": salvage.receipts,
         "prints": salvage.prints,
+        "staff_records": salvage.staff_records,
         "attachments": salvage.attachments,
         "lost_rows": salvage.lost_rows,
     });

@@ -6,6 +6,8 @@
 pub mod app;
 pub mod devices;
 pub mod sealing;
+mod store;
+pub mod update;
 
 pub use devices::Target;
 
@@ -15,4 +17,5 @@ pub fn targets() -> impl Iterator<Item = &'static Target> {
         .iter()
         .chain(sealing::TARGETS)
         .chain(app::TARGETS)
+        .chain(update::TARGETS)
 }

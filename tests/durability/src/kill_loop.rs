@@ -1,15 +1,20 @@
 //! The kill loop: a whole terminal, store, drain and line, is killed with `SIGKILL` again and
-//! again while it enqueues and syncs against a reference platform that is cut and spoiled
-//! meanwhile. What it acknowledged before each death must be at the platform in the end, once.
+//! again while it enqueues, syncs and writes down what staff do, against a reference platform that
+//! believes only its signatures and is cut and spoiled meanwhile. What it acknowledged before each
+//! death must be in the store after it and at the platform in the end, once.
 //!
 //! The victim is a process of its own; the oracle knows only what the victim said through a pipe,
-//! one write a line, and what the platform's database holds. When to kill follows from the seed:
+//! one write a line, and what the two databases hold. When to kill follows from the seed:
 //! at a random moment, or aimed at the n-th time the victim enters a phase. Threads and the line
 //! run as they like, so a replay has the same kills and not the same interleaving.
 
+mod autopsy;
 mod case;
+mod hands;
+mod ledger;
 mod line;
 mod oracle;
+mod staff;
 mod victim;
 mod weather;
 
@@ -23,11 +28,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use central_platform::{Config, Platform};
+use central_platform::{Config, Enroll, Platform, Signatures};
 use tempfile::TempDir;
 
 use kiosk_tests::random::Random;
-use oracle::Oracle;
+use oracle::{Compared, Oracle};
 pub use victim::{Victim, play};
 use weather::Weather;
 
@@ -40,7 +45,7 @@ const LIFE_S: i64 = 3600;
 /// Some lives begin with a clock that has gone back, as without its battery.
 const CLOCK_BACK_S: i64 = 24 * 3600;
 /// Numbers of transactions set aside for one life; it reaches a few hundred.
-const NUMBERS_PER_LIFE: u64 = 1_000_000;
+const NUMBERS_PER_LIFE: u64 = 100_000;
 /// Longest life that is ended at a random moment, in milliseconds: past the start, the first
 /// batches and the first scrub.
 const LIFE_MS_MAX: u64 = 700;
@@ -52,10 +57,43 @@ const DRAIN_MAX: Duration = Duration::from_mins(5);
 const LINES_MAX: usize = 1_000_000;
 /// Phases a kill is aimed at. `commit` is the time between asking for the durable record and
 /// hearing of it.
-const AIMS: [&str; 10] = [
-    "opening", "commit", "commit", "attach", "place", "chunk", "submit", "settle", "settle",
-    "scrub",
+const AIMS: [&str; 14] = [
+    "opening", "commit", "commit", "attach", "place", "chunk", "submit", "beside", "beside",
+    "settle", "settle", "scrub", "record", "ticket",
 ];
+
+/// What is broken on purpose, to show that the oracle notices.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Weakness {
+    /// Nothing.
+    #[default]
+    None,
+    /// The victim acknowledges before it commits.
+    AcknowledgeEarly,
+    /// A batch whose own answer did not come is settled by the answer to another one.
+    ForeignAnswer,
+}
+
+impl Weakness {
+    /// All of them, by the word of the command line.
+    const WORDS: [(&'static str, Self); 3] = [
+        ("none", Self::None),
+        ("acknowledge-early", Self::AcknowledgeEarly),
+        ("foreign-answer", Self::ForeignAnswer),
+    ];
+
+    /// Its word on the command line.
+    pub fn word(self) -> &'static str {
+        let word = Self::WORDS.iter().find(|(_, weakness)| *weakness == self);
+        word.map_or("none", |(word, _)| word)
+    }
+
+    /// The weakness of a word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        let found = Self::WORDS.iter().find(|(known, _)| *known == word);
+        found.map(|(_, weakness)| *weakness)
+    }
+}
 
 /// What to prove.
 #[derive(Debug)]
@@ -66,8 +104,8 @@ pub struct Plan {
     pub kills: u32,
     /// Seed of everything that is left to chance.
     pub seed: u64,
-    /// Has the victim acknowledge before it commits, to show that the loop notices.
-    pub acknowledges_early: bool,
+    /// What is broken on purpose.
+    pub weakness: Weakness,
 }
 
 /// What was seen.
@@ -79,6 +117,14 @@ pub struct Report {
     pub kills_while: BTreeMap<String, u32>,
     /// Kills by the phase of the thread that syncs.
     pub kills_while_syncing: BTreeMap<String, u32>,
+    /// Kills by the phase of the thread that does what staff do.
+    pub kills_while_working: BTreeMap<String, u32>,
+    /// Requests that left while another was on its way.
+    pub beside: u64,
+    /// Transactions that a kill found durable and not yet in their place in the outbox.
+    pub arrivals: u64,
+    /// Things that staff were told are recorded.
+    pub recorded: u64,
     /// Kills between asking for a durable record and hearing of it, with the record there after.
     pub after_commit: u32,
     /// The same, without the record.
@@ -120,6 +166,7 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
 struct Killing<'a> {
     plan: &'a Plan,
     store: PathBuf,
+    keys: PathBuf,
     platform_directory: PathBuf,
     weather: Weather,
     sealing_key: String,
@@ -141,12 +188,23 @@ impl<'a> Killing<'a> {
     fn start(plan: &'a Plan, place: &TempDir) -> anyhow::Result<Self> {
         let platform_directory = place.path().join("platform");
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let platform = Platform::start(&platform_directory, listen, Config::default())
+        // Only what the terminal has signed with the key that was noted here is believed.
+        let config = Config {
+            signatures: Signatures::Required,
+            enroll: Enroll::Registered,
+            ..Config::default()
+        };
+        let platform = Platform::start(&platform_directory, listen, config)
             .context("the platform does not start")?;
+        let keys = place.path().join("keys");
+        std::fs::create_dir(&keys)?;
+        let key = victim::open_keys(&keys)?.public();
+        platform.register_terminal(TERMINAL, &key.to_string())?;
         let mut random = Random::new(plan.seed);
         Ok(Self {
             plan,
             store: place.path().join("store"),
+            keys,
             platform_directory,
             sealing_key: platform.sealing_key(),
             address: platform.address(),
@@ -180,6 +238,15 @@ impl<'a> Killing<'a> {
         child.wait()?;
         self.report.kills += 1;
         self.take_down(life, &watch.said()?);
+        let mut compared = Compared::default();
+        let remains = autopsy::look(&self.store)?;
+        self.report.arrivals += self
+            .oracle
+            .compare_remains(remains.as_ref(), &mut compared)?;
+        let named = compared.findings.into_iter();
+        self.report
+            .findings
+            .extend(named.map(|finding| format!("after life {life}: {finding}")));
         Ok(())
     }
 
@@ -218,6 +285,8 @@ impl<'a> Killing<'a> {
             .arg("victim")
             .arg("--directory")
             .arg(&self.store)
+            .arg("--keys")
+            .arg(&self.keys)
             .args(["--address", &self.address.to_string()])
             .args(["--sealing-key", &self.sealing_key])
             .args(["--seed", &self.plan.seed.to_string()])
@@ -230,9 +299,7 @@ impl<'a> Killing<'a> {
         if until_empty {
             command.arg("--until-empty");
         }
-        if self.plan.acknowledges_early {
-            command.arg("--acknowledge-early");
-        }
+        command.args(["--weakness", self.plan.weakness.word()]);
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -244,12 +311,15 @@ impl<'a> Killing<'a> {
 
     /// Takes down what a victim said before it died.
     fn take_down(&mut self, life: u32, said: &[String]) {
-        let (mut enqueuing, mut syncing) = ("starting", "starting");
+        let (mut enqueuing, mut syncing, mut working) = ("starting", "starting", "starting");
         for line in said {
             if let Some(phase) = line.strip_prefix("phase enqueuing ") {
                 enqueuing = phase;
             } else if let Some(phase) = line.strip_prefix("phase syncing ") {
                 syncing = phase;
+                self.report.beside += u64::from(phase == "beside");
+            } else if let Some(phase) = line.strip_prefix("phase working ") {
+                working = phase;
             } else if let Err(finding) = self.oracle.hear(line) {
                 self.report.findings.push(format!("life {life}: {finding}"));
             }
@@ -259,6 +329,7 @@ impl<'a> Killing<'a> {
         };
         count(&mut self.report.kills_while, enqueuing);
         count(&mut self.report.kills_while_syncing, syncing);
+        count(&mut self.report.kills_while_working, working);
     }
 
     /// Lets the last victim empty its outbox in fair weather, and compares everything.
@@ -290,6 +361,7 @@ impl<'a> Killing<'a> {
         report.arrived_again = compared.arrived_again;
         report.acknowledged = self.oracle.acknowledged();
         report.settled = self.oracle.settled();
+        report.recorded = self.oracle.recorded();
         (report.before_commit, report.after_commit) = self.oracle.doubts_resolved();
         Ok(report)
     }

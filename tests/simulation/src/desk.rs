@@ -9,10 +9,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use central_platform::{Accepted, Config, Contract, Platform};
 use jiff::Timestamp;
+use kiosk_sealing::PublicKey;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::TERMINAL;
+use crate::signing::{Gate, Refusal, Signed};
 use kiosk_tests::random::Random;
 
 /// What the officials think of one transaction; they change their mind only when somebody talks
@@ -40,13 +42,24 @@ pub(crate) struct Desk {
     /// Nothing makes whole batches fail any more.
     is_mended: bool,
     /// Copies of requests that were lost, and when they arrive after all.
-    wandering: Vec<(Duration, Vec<u8>)>,
+    wandering: Vec<(Duration, Signed)>,
+    /// Who is let in; some platforms stand behind a proxy and look at no signature.
+    gate: Option<Gate>,
 }
 
 /// An answer as the client would read it.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            status: refusal.status,
+            body: refusal.body,
+        }
+    }
 }
 
 impl Desk {
@@ -63,6 +76,7 @@ impl Desk {
             is_keyless: false,
             is_mended: false,
             wandering: Vec::new(),
+            gate: None,
         })
     }
 
@@ -141,16 +155,24 @@ impl Desk {
             .into_iter()
             .partition(|(at, _)| *at <= since);
         self.wandering = open;
-        let arrived: Vec<(Duration, Vec<u8>)> = arrived;
-        for (_, body) in &arrived {
-            self.batch(body, now, random)?;
+        let arrived: Vec<(Duration, Signed)> = arrived;
+        for (_, signed) in &arrived {
+            if self.admit(signed, now).is_ok() {
+                self.batch(&signed.body, now, random)?;
+            }
         }
         Ok(u64::try_from(arrived.len()).unwrap_or(u64::MAX))
     }
 
+    /// Whether a request is let in.
+    pub(crate) fn admit(&mut self, signed: &Signed, now: Timestamp) -> Result<(), Refusal> {
+        let gate = self.gate.as_mut();
+        gate.map_or(Ok(()), |gate| gate.check(signed, now))
+    }
+
     /// A copy of a request will arrive at a time.
-    pub(crate) fn wander(&mut self, at: Duration, body: Vec<u8>) {
-        self.wandering.push((at, body));
+    pub(crate) fn wander(&mut self, at: Duration, signed: Signed) {
+        self.wandering.push((at, signed));
     }
 
     /// Whether the platform ever gave this receipt.
@@ -160,9 +182,13 @@ impl Desk {
             .is_some_and(|given| given.contains(reference))
     }
 
-    /// Somebody notes the key of the terminal, as at its installation.
-    pub(crate) fn register(&self, key: &str) -> Result<()> {
-        Ok(self.platform.register_terminal(TERMINAL, key)?)
+    /// Somebody notes the key of the terminal, as at its installation; whether the platform looks
+    /// at the signatures of requests.
+    pub(crate) fn register(&mut self, key: PublicKey, is_gated: bool) -> Result<()> {
+        self.platform
+            .register_terminal(TERMINAL, &key.to_string())?;
+        self.gate = is_gated.then(|| Gate::new(key));
+        Ok(())
     }
 
     /// Somebody hands in a part of a bundle; the signed receipts, or nothing when the part was not

@@ -13,6 +13,7 @@ mod line;
 mod log;
 mod oracle;
 mod people;
+mod signing;
 mod terminal;
 mod time;
 mod trace;
@@ -75,6 +76,10 @@ pub struct Counts {
     pub refused_for_room: u64,
     /// Requests of the drain.
     pub requests: u64,
+    /// Of these, sent while another was on its way.
+    pub beside: u64,
+    /// Signatures that the platform did not believe: stale, or seen before.
+    pub refused_signatures: u64,
     /// Times a transaction reached the platform again after it had taken effect.
     pub duplicates_offered: u64,
     /// Power cuts.
@@ -156,6 +161,8 @@ impl fmt::Display for Report {
             ("cases refused for want of room", counts.refused_for_room),
             ("slips", counts.slips),
             ("requests", counts.requests),
+            ("  beside another", counts.beside),
+            ("  not believed at first", counts.refused_signatures),
             (
                 "duplicates offered to the platform",
                 counts.duplicates_offered,

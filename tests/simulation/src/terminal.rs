@@ -42,6 +42,7 @@ pub(crate) struct Terminal {
     /// `None` for the moment of a restart only.
     cache: Option<Cache>,
     quota: Quota,
+    policy: Policy,
     pub(crate) keys: Keys,
     pub(crate) sealing: Sealing,
     pub(crate) drain: Drain,
@@ -56,6 +57,7 @@ impl Terminal {
         root: &Path,
         first_store: Option<&[u8]>,
         key: RecipientKey,
+        is_capped: bool,
         now: Moment,
         seed: u64,
     ) -> Result<(Self, Opening)> {
@@ -81,6 +83,7 @@ impl Terminal {
         };
         let (cache, opening) = Cache::open_with(&home.join(STORE), &options(quota), now.at)?;
         let catalogue = Arc::new(catalogue);
+        let policy = policy(is_capped);
         let mut terminal = Self {
             root: root.to_owned(),
             life: 0,
@@ -92,7 +95,8 @@ impl Terminal {
             },
             cache: Some(cache),
             quota,
-            drain: Drain::new(policy(), seed),
+            drain: Drain::new(policy.clone(), seed),
+            policy,
             session: Session::new(Arc::clone(&catalogue), site()),
             catalogue,
             effects: VecDeque::new(),
@@ -124,6 +128,18 @@ impl Terminal {
             .as_mut()
             .expect("the store is open but for the moment of a restart");
         Ok(self.drain.step(cache, now)?)
+    }
+
+    /// Something more to do while earlier steps are on their way.
+    pub(crate) fn beside(
+        &mut self,
+        now: Moment,
+    ) -> Result<Option<kiosk_app::platform::drain::Step>> {
+        let cache = self
+            .cache
+            .as_mut()
+            .expect("the store is open but for the moment of a restart");
+        Ok(self.drain.beside(cache, now)?)
     }
 
     /// What came of it.
@@ -206,7 +222,7 @@ impl Terminal {
             Cache::open_with(&self.home.join(STORE), &options(self.quota), now.at)
                 .context("the store does not open")?;
         self.cache = Some(cache);
-        self.drain = Drain::new(policy(), seed);
+        self.drain = Drain::new(self.policy.clone(), seed);
         self.session = Session::new(Arc::clone(&self.catalogue), site());
         self.effects.clear();
         self.wake_up(now);
@@ -240,10 +256,11 @@ fn options(quota: Quota) -> Options {
     }
 }
 
-fn policy() -> Policy {
+/// Under a cap one request goes at a time; without one, several.
+fn policy(is_capped: bool) -> Policy {
     Policy {
         off_hours: Some((Time::constant(22, 0, 0, 0), Time::constant(6, 0, 0, 0))),
-        bytes_per_s: Some(BYTES_PER_S),
+        bytes_per_s: is_capped.then_some(BYTES_PER_S),
         probe: PROBE,
         ..Policy::default()
     }

@@ -20,6 +20,7 @@ use crate::line::Weather;
 use crate::log::Log;
 use crate::oracle::Oracle;
 use crate::people::{Villager, personal, personal_in_files, village};
+use crate::signing::Pen;
 use crate::terminal::Terminal;
 use crate::time::{Lie, Time};
 use crate::trace::Trace;
@@ -100,7 +101,11 @@ pub(crate) struct World {
     look_at: Duration,
     reader: Option<Ticket>,
     stream: Option<Ticket>,
+    /// Who sits before the camera.
+    sitter: Option<Villager>,
     sticks: Vec<Stick>,
+    /// Signs the requests of this life.
+    pen: Pen,
     /// Signs commands and receipts.
     official: DeviceKey,
     /// Signed commands so far, to be replayed.
@@ -134,18 +139,20 @@ impl World {
             suite: power::suite(&mut random),
             ..Config::default()
         };
-        let desk = Desk::open(&directory.join("platform"), config)?;
+        let mut desk = Desk::open(&directory.join("platform"), config)?;
         let key = desk.contract().sealing_key()?.parse()?;
         let first_store = power::first_store(&mut random);
         let seed = random.bits();
+        let (is_capped, is_gated) = (random.happens(400), random.happens(700));
         let (terminal, opening) = Terminal::begin(
             &directory.join("terminal"),
             first_store,
             key,
+            is_capped,
             time.now(),
             seed,
         )?;
-        desk.register(&terminal.keys.public().to_string())?;
+        desk.register(terminal.keys.public(), is_gated)?;
         let mut world = Self {
             plan,
             random,
@@ -164,7 +171,9 @@ impl World {
             look_at: Duration::ZERO,
             reader: None,
             stream: None,
+            sitter: None,
             sticks: Vec::new(),
+            pen: Pen::default(),
             official: DeviceKey::generate(Algorithm::Ed25519)?,
             orders: Vec::new(),
             performed: BTreeMap::new(),
@@ -178,7 +187,7 @@ impl World {
             stale: None,
         };
         world.note(&format!(
-            "switched on, old store: {}",
+            "switched on, old store: {}, under a cap: {is_capped}, signatures are looked at: {is_gated}",
             first_store.is_some()
         ));
         if first_store.is_some() {

@@ -38,16 +38,23 @@ fn is_caught(sabotage: Sabotage, by: &[&str]) {
 #[test]
 fn three_days_with_everything_against_them_keep_every_promise() {
     let (mut transactions, mut kills, mut duplicates) = (0, 0, 0);
+    let (mut beside, mut refused) = (0, 0);
     for seed in [11, 12, 13] {
         let counts = play(seed, 3).counts;
         transactions += counts.transactions;
         kills += counts.kills;
         duplicates += counts.duplicates_offered;
+        beside += counts.beside;
+        refused += counts.refused_signatures;
     }
     assert!(
         transactions > 20 && kills > 10 && duplicates > 5,
         "these days were too quiet: {transactions} transactions, {kills} power cuts, \
          {duplicates} duplicates"
+    );
+    assert!(
+        beside > 10 && refused > 0,
+        "the line was too quiet: {beside} requests beside another, {refused} signatures refused"
     );
 }
 

@@ -1,11 +1,20 @@
-//! Parsers of files, codes and replies that reach the terminal itself.
+//! Parsers of files, codes and replies that reach the terminal itself, and the store on a disk that
+//! has rotted.
+
+use std::sync::OnceLock;
 
 use kiosk_app::boot::Book;
+use kiosk_app::calibration::{self, Calibrated};
+use kiosk_app::carry;
 use kiosk_app::catalogue::Catalogue;
+use kiosk_app::config;
+use kiosk_app::platform::drain::receipt;
 use kiosk_app::platform::{commands, desired, messages, tickets};
 use kiosk_app::workbench::{host, privacy, sticks};
 
-use super::Target;
+use kiosk_sealing::{Algorithm, DeviceKey, signed};
+
+use super::{Target, store};
 
 /// Every parser of a file or code.
 pub const TARGETS: &[Target] = &[
@@ -45,10 +54,71 @@ pub const TARGETS: &[Target] = &[
             b"/dev/sda1 /media/stick vfat rw,nosuid 0 0\n/dev/sdb1 /run/media/a\\040b exfat ro 0 0\n",
             b"  sl  local_address rem_address   st\n   0: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 0 0 1\n",
             br#"{"failures":2,"safe":false}"#,
+            br#"{"terms":[1.0,0.0,0.0,0.0,1.0,0.0],"hits":5,"residual_permille":3.0}"#,
             "测试一 440100197505050046 在 13800000000".as_bytes(),
         ],
     },
+    Target {
+        name: "carried-receipts",
+        run: carried_receipts,
+        seeds: &[
+            br#"{"terminal":"T001","bundle":"01a20340-67ce-73f6-b10d-c19b379b580d","part":1,"results":[{"id":"01a20340-67ce-73f6-b10d-c19b379b580d","result":"accepted","receipt":{"reference":"R-1","accepted_at":"2026-11-22T09:41:00Z","outcome":"accepted","message":"x","valid_until":null}},{"id":"01a20340-67ce-73f6-b10d-c19b379b580e","result":"rejected","problem":{"code":"case.incomplete","detail":"x"}}]}"#,
+            b"c0e2c4890c9b601c.eyJ9.AAAA",
+        ],
+    },
+    Target {
+        name: "damaged-store",
+        run: store::damaged,
+        // Eight bytes a damage: kind, page, place, length, value, other page.
+        seeds: &[
+            b"\x00\x05\x02\x10\x00\x00\x03\x00\x00\x09\x00\x07\x00\x00\x01\x00",
+            b"\x02\x07\x00\x00\x0F\xFF\xA5\x00\x02\x0C\x00\x40\x01\x00\x00\x00",
+            b"\x03\x10\x01\x00\x00\x00\x00\x00",
+            b"\x04\x08\x00\x00\x00\x00\x00\x02\x04\x14\x00\x00\x00\x00\x00\x00",
+            b"\x05\x00\x00\x00\x04\x01\xFF\x00\x06\x00\x00\x00\x08\x20\x37\x00",
+            b"\x07\x00cor-\x01\x00\x07\x00\x00\x00\x00\x00\x02\x00",
+            b"\x00\x00\x00\x12\x00\x00\x00\x00\x00\x00\x00\x3F\x00\x00\x01\x00",
+        ],
+    },
 ];
+
+/// A file of receipts from a stick: what a stranger signed is not believed, and what the platform
+/// signed may be wrong too.
+fn carried_receipts(bytes: &[u8]) {
+    static KEYS: OnceLock<Vec<DeviceKey>> = OnceLock::new();
+    let keys = KEYS.get_or_init(|| {
+        let keys = (0..2).map(|_| DeviceKey::generate(Algorithm::Ed25519));
+        keys.filter_map(Result::ok).collect()
+    });
+    let [platform, stranger] = keys.as_slice() else {
+        return;
+    };
+    let believed = [platform.public()];
+    let text = String::from_utf8_lossy(bytes);
+    assert!(
+        carry::read_receipts(&text, "T001", &believed).is_err(),
+        "receipts that nobody signed are believed"
+    );
+    let sign = |key| signed::sign(key, signed::RECEIPTS, bytes).unwrap_or_default();
+    assert!(
+        carry::read_receipts(&sign(stranger), "T001", &believed).is_err(),
+        "receipts of a stranger are believed"
+    );
+    let Ok(receipts) = carry::read_receipts(&sign(platform), "T001", &believed) else {
+        return;
+    };
+    assert!(
+        receipts.results.len() <= bytes.len(),
+        "more came out than went in"
+    );
+    assert_eq!(
+        receipts.terminal, "T001",
+        "receipts of another terminal are taken"
+    );
+    for result in &receipts.results {
+        drop(std::hint::black_box(receipt(&result["receipt"])));
+    }
+}
 
 /// What the platform answers and orders, after its signature was found good: it may be wrong too.
 fn platform_reply(bytes: &[u8]) {
@@ -84,6 +154,15 @@ fn machine_files(bytes: &[u8]) {
         "{found} were masked and {left} are left"
     );
     std::hint::black_box(Book::read(bytes).is_some());
+    for what in [
+        calibration::TOUCH,
+        calibration::CAMERA_CROP,
+        calibration::PRINT_OFFSET,
+        calibration::SLIP_OFFSET,
+        calibration::SCANNER,
+    ] {
+        drop(std::hint::black_box(Calibrated::parse(what, &text)));
+    }
 }
 
 fn slip_code(bytes: &[u8]) {
@@ -96,9 +175,10 @@ fn slip_code(bytes: &[u8]) {
 }
 
 fn configuration(bytes: &[u8]) {
-    drop(std::hint::black_box(kiosk_app::Config::parse(
-        &String::from_utf8_lossy(bytes),
-    )));
+    let text = String::from_utf8_lossy(bytes);
+    drop(std::hint::black_box(config::Config::parse(&text)));
+    // Of a file that is wrong, where its last good copy lies.
+    drop(std::hint::black_box(config::kept::named(&text)));
 }
 
 fn item_package(bytes: &[u8]) {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kiosk_durability::kill_loop::{Plan, Report, Victim, play, run};
+use kiosk_durability::kill_loop::{Plan, Report, Victim, Weakness, play, run};
 
 /// Kills a terminal again and again.
 #[derive(Parser)]
@@ -19,9 +19,9 @@ struct Arguments {
     /// Seed of everything that is left to chance.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Break something on purpose: `acknowledge-early`.
-    #[arg(long = "break", value_parser = ["acknowledge-early"], hide = true)]
-    weakness: Option<String>,
+    /// Break something on purpose: `acknowledge-early`, `foreign-answer`.
+    #[arg(long = "break", value_parser = weakness, hide = true)]
+    weakness: Option<Weakness>,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -38,6 +38,8 @@ struct VictimArguments {
     #[arg(long)]
     directory: PathBuf,
     #[arg(long)]
+    keys: PathBuf,
+    #[arg(long)]
     address: SocketAddr,
     #[arg(long)]
     sealing_key: String,
@@ -53,8 +55,12 @@ struct VictimArguments {
     in_doubt: Vec<u64>,
     #[arg(long)]
     until_empty: bool,
-    #[arg(long)]
-    acknowledge_early: bool,
+    #[arg(long, value_parser = weakness)]
+    weakness: Weakness,
+}
+
+fn weakness(text: &str) -> Result<Weakness, String> {
+    Weakness::from_word(text).ok_or_else(|| "`acknowledge-early` or `foreign-answer`".to_owned())
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -62,6 +68,7 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Some(Role::Victim(victim)) = arguments.role {
         play(&Victim {
             directory: victim.directory,
+            keys: victim.keys,
             address: victim.address,
             sealing_key: victim.sealing_key,
             seed: victim.seed,
@@ -70,18 +77,18 @@ fn main() -> anyhow::Result<ExitCode> {
             first: victim.first,
             in_doubt: victim.in_doubt,
             until_empty: victim.until_empty,
-            acknowledges_early: victim.acknowledge_early,
+            weakness: victim.weakness,
         })?;
         return Ok(ExitCode::SUCCESS);
     }
-    let report = run(&Plan {
+    let plan = Plan {
         program: std::env::current_exe()?,
         kills: arguments.kills,
         seed: arguments.seed,
-        acknowledges_early: arguments.weakness.is_some(),
-    })?;
-    let is_broken = arguments.weakness.is_some();
-    tell(&mut io::stdout().lock(), arguments.seed, is_broken, &report)?;
+        weakness: arguments.weakness.unwrap_or_default(),
+    };
+    let report = run(&plan)?;
+    tell(&mut io::stdout().lock(), &plan, &report)?;
     Ok(if report.findings.is_empty() {
         ExitCode::SUCCESS
     } else {
@@ -89,7 +96,8 @@ fn main() -> anyhow::Result<ExitCode> {
     })
 }
 
-fn tell(out: &mut impl Write, seed: u64, is_broken: bool, report: &Report) -> io::Result<()> {
+fn tell(out: &mut impl Write, plan: &Plan, report: &Report) -> io::Result<()> {
+    let seed = plan.seed;
     writeln!(
         out,
         "kill-loop: seed {seed}, {} kills; {} acknowledged, {} receipts heard, {} at the platform, \
@@ -101,8 +109,15 @@ fn tell(out: &mut impl Write, seed: u64, is_broken: bool, report: &Report) -> io
         "kills that hit a commit: {} before it, {} after it and before it was told",
         report.before_commit, report.after_commit
     )?;
+    writeln!(
+        out,
+        "{} requests left beside another; {} transactions were found before they had taken their \
+         place; staff recorded {} things",
+        report.beside, report.arrivals, report.recorded
+    )?;
     histogram(out, "while enqueuing", &report.kills_while)?;
     histogram(out, "while syncing", &report.kills_while_syncing)?;
+    histogram(out, "while staff work", &report.kills_while_working)?;
     for finding in &report.findings {
         writeln!(out, "  WRONG {finding}")?;
     }
@@ -110,13 +125,9 @@ fn tell(out: &mut impl Write, seed: u64, is_broken: bool, report: &Report) -> io
         writeln!(out, "  kept in {}", kept.display())?;
         writeln!(
             out,
-            "  again: kill-loop --kills {} --seed {seed}{}",
+            "  again: kill-loop --kills {} --seed {seed} --break {}",
             report.kills,
-            if is_broken {
-                " --break acknowledge-early"
-            } else {
-                ""
-            }
+            plan.weakness.word()
         )?;
     }
     Ok(())

@@ -11,6 +11,8 @@ const SUBJECTS: u64 = 11;
 /// Size of a small picture at most, and of a large one, which takes two pieces to upload.
 const SMALL_BYTES_MAX: u64 = 20_000;
 const LARGE_BYTES: u64 = 600_000;
+/// The last of the sixteen ids of a number: no transaction has so many attachments.
+const RECORD_PART: u64 = 15;
 
 /// One transaction before it is sealed.
 pub(super) struct Case {
@@ -62,6 +64,11 @@ pub(super) fn subject(number: u64) -> [u8; 32] {
 
 fn id(seed: u64, number: u64, part: u64) -> Uuid {
     Uuid::from_u128(u128::from(seed) << 64 | u128::from(number << 4 | part))
+}
+
+/// The id of a thing that staff wrote down; no transaction has it.
+pub(super) fn record_id(seed: u64, number: u64) -> Uuid {
+    id(seed, number, RECORD_PART)
 }
 
 /// The number of a transaction by its id, if it is one of this seed.

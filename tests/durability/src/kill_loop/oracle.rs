@@ -1,5 +1,6 @@
-//! What the victim said it had done, and what must therefore be at the platform and in the store
-//! in the end. Reads the platform's database itself, so that nobody counts for it.
+//! What the victim said it had done, and what must therefore be in the store after each kill, and
+//! at the platform and in the store in the end. Reads both databases itself, so that nobody counts
+//! for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -12,7 +13,9 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::autopsy::Remains;
 use super::case::{Case, number_of, subject};
+use super::ledger::Ledger;
 use super::{CLOCK_S, TERMINAL};
 
 /// Findings that are told; one is enough to fail.
@@ -38,6 +41,9 @@ pub(super) struct Oracle {
     seed: u64,
     fates: BTreeMap<u64, Fate>,
     receipts: BTreeMap<u64, String>,
+    /// What the last life began, whatever came of it.
+    begun: BTreeSet<u64>,
+    ledger: Ledger,
     acknowledged: u64,
     before_commit: u32,
     after_commit: u32,
@@ -73,6 +79,8 @@ impl Oracle {
             seed,
             fates: BTreeMap::new(),
             receipts: BTreeMap::new(),
+            begun: BTreeSet::new(),
+            ledger: Ledger::new(seed),
             acknowledged: 0,
             before_commit: 0,
             after_commit: 0,
@@ -85,6 +93,11 @@ impl Oracle {
 
     pub(super) fn settled(&self) -> u64 {
         self.receipts.len() as u64
+    }
+
+    /// What staff were told is recorded.
+    pub(super) fn recorded(&self) -> u64 {
+        self.ledger.acknowledged()
     }
 
     /// How many kills came before the commit they hit, and how many after it.
@@ -106,6 +119,7 @@ impl Oracle {
         let number = || rest.first().and_then(|text| text.parse::<u64>().ok());
         match (word, number()) {
             ("begun", Some(number)) => {
+                self.begun.insert(number);
                 self.fates.insert(number, Fate::InDoubt);
             }
             ("enqueued", Some(number)) => {
@@ -121,7 +135,10 @@ impl Oracle {
                 self.fates.insert(number, Fate::Absent);
             }
             ("settled", _) => return self.hear_receipt(&rest),
-            _ => return Err(line.to_owned()),
+            _ => {
+                let heard = self.ledger.hear(word, &rest);
+                return heard.unwrap_or_else(|| Err(line.to_owned()));
+            }
         }
         Ok(())
     }
@@ -141,12 +158,78 @@ impl Oracle {
         }
     }
 
+    /// Compares what the last life did with what it left: all that was acknowledged is there, in
+    /// the outbox or among the arrivals that have not yet taken their place in it, and in one of
+    /// them only. Returns how many were among the arrivals.
+    pub(super) fn compare_remains(
+        &mut self,
+        remains: Option<&Remains>,
+        compared: &mut Compared,
+    ) -> anyhow::Result<u64> {
+        let begun = std::mem::take(&mut self.begun);
+        let Some(remains) = remains else {
+            if self.acknowledged + self.ledger.acknowledged() > 0 {
+                compared.find("the store is lost".to_owned());
+            }
+            return Ok(0);
+        };
+        let store = &remains.connection;
+        let mut statement = store.prepare(
+            "SELECT (SELECT count(*) FROM outbox WHERE id = ?1),
+                 (SELECT count(*) FROM arrival WHERE id = ?1)",
+        )?;
+        for number in begun {
+            let id = Case::new(self.seed, number).id;
+            let (placed, arrived): (u32, u32) =
+                statement.query_row([id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let is_acknowledged = self.fates.get(&number) == Some(&Fate::Enqueued);
+            match placed + arrived {
+                0 if is_acknowledged => compared.find(format!("{number} is lost")),
+                0 | 1 => {}
+                _ => compared.find(format!("{number} is in the store twice")),
+            }
+        }
+        let overtaken: u64 = store.query_row(
+            "SELECT count(*) FROM arrival
+             WHERE sequence <= (SELECT max(sequence) FROM outbox)",
+            [],
+            |row| row.get::<_, i64>(0).map(i64::unsigned_abs),
+        )?;
+        if overtaken > 0 {
+            compared.find(format!("{overtaken} arrivals have the place of another"));
+        }
+        for finding in self.ledger.compare_new(store)? {
+            compared.find(finding);
+        }
+        let arrivals: i64 =
+            store.query_row("SELECT count(*) FROM arrival", [], |row| row.get(0))?;
+        Ok(arrivals.unsigned_abs())
+    }
+
     /// Compares everything that was heard with what is there.
-    pub(super) fn compare(&self, store: &Path, platform: &Path) -> anyhow::Result<Compared> {
+    pub(super) fn compare(&mut self, store: &Path, platform: &Path) -> anyhow::Result<Compared> {
         let mut compared = Compared::default();
         let arrived = self.compare_platform(platform, &mut compared)?;
         self.compare_store(store, &arrived, &mut compared)?;
+        self.compare_staff(store, platform, &mut compared)?;
         Ok(compared)
+    }
+
+    /// Everything that staff were told is recorded is there, and the platform knows every ticket.
+    fn compare_staff(
+        &mut self,
+        store: &Path,
+        platform: &Path,
+        compared: &mut Compared,
+    ) -> anyhow::Result<()> {
+        let store = Connection::open(store.join("kiosk.db"))?;
+        let platform = Connection::open(platform)?;
+        let mut findings = self.ledger.compare_all(&store)?;
+        findings.extend(self.ledger.compare_platform(&platform)?);
+        for finding in findings {
+            compared.find(finding);
+        }
+        Ok(())
     }
 
     fn compare_platform(
@@ -313,6 +396,8 @@ mod tests {
             "enqueued x",
             "settled",
             "settled y R-1",
+            "noted nothing 1",
+            "ticket 1",
         ] {
             assert!(oracle.hear(line).is_err(), "{line}");
         }

@@ -47,6 +47,7 @@ impl World {
             helper.is_some()
         ));
         let mut visitor = Visitor::new(item, &villager, helper.as_ref());
+        self.sitter = None;
         for _ in 0..STEPS_MAX {
             self.answer_effects(&villager)?;
             self.check_glass()?;
@@ -70,6 +71,9 @@ impl World {
     fn rest(&mut self, villager: &Villager) -> Result<()> {
         for _ in 0..REST {
             self.answer_effects(villager)?;
+            if self.is_kill_due {
+                return self.check_glass();
+            }
             if self.terminal.session.is_idle() {
                 let inside = format!("{:?}", self.terminal.session);
                 for empty in [
@@ -114,14 +118,20 @@ impl World {
             Act::LayCard(person) => {
                 self.break_silence(&person)?;
                 if let Some(ticket) = self.reader.take() {
+                    // Whoever laid the last card sits before the camera: the two may have changed
+                    // places after a step back.
+                    let number = person.number.expose();
+                    let owner = |villager: &&Villager| villager.number == *number;
+                    self.sitter = self.village.iter().find(owner).cloned();
                     self.terminal.tell(Event::CardFound(ticket), now);
                     self.terminal.tell(Event::Card(ticket, person), now);
                 }
             }
             Act::Show => {
                 if let Some(ticket) = self.stream {
-                    self.terminal
-                        .tell(Event::Frame(ticket, frame(villager)), now);
+                    let sitter = self.sitter.as_ref().unwrap_or(villager);
+                    let frame = frame(sitter);
+                    self.terminal.tell(Event::Frame(ticket, frame), now);
                 }
             }
             Act::Wait | Act::GoHome => {}
@@ -144,7 +154,12 @@ impl World {
     /// Does what the session asks for, in order, as the product's loop does.
     pub(super) fn answer_effects(&mut self, villager: &Villager) -> Result<()> {
         while let Some(effect) = self.terminal.effects.pop_front() {
-            if let Some(event) = self.perform(effect, villager)? {
+            let event = self.perform(effect, villager)?;
+            if self.is_kill_due {
+                // Nobody hears any more of what has just become durable.
+                return Ok(());
+            }
+            if let Some(event) = event {
                 let now = self.time.now();
                 self.terminal.tell(event, now);
             }
@@ -162,7 +177,8 @@ impl World {
             }
             Effect::Judge(ticket, _) => return Ok(Some(Event::FaceJudged(ticket, None))),
             Effect::Straighten(ticket, _) => {
-                return Ok(Some(Event::Straightened(ticket, frame(villager))));
+                let sitter = self.sitter.as_ref().unwrap_or(villager);
+                return Ok(Some(Event::Straightened(ticket, frame(sitter))));
             }
             Effect::Ask(ticket, question) => {
                 return Ok(Some(Event::Answer(ticket, self.ask(&question)?)));
@@ -316,11 +332,12 @@ impl World {
         let now = self.time.now();
         self.terminal.drain.wake(now);
         self.look_at = self.time.since();
-        self.check()?;
         if self.random.happens(15) {
+            // Before anybody looks at the outbox: what has only arrived has not taken its place.
             self.is_kill_due = true;
+            return Ok(());
         }
-        Ok(())
+        self.check()
     }
 
     /// Prints a slip: never before its record, which the oracle knows.

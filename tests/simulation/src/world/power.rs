@@ -20,9 +20,9 @@ use kiosk_tests::random::Random;
 /// A store as the first shipped program left it (`fixtures/make-store-v1.py`): two ratings of one
 /// case wait, the second behind the first.
 const FIRST_STORE: &[u8] = include_bytes!("../../fixtures/store-v1.db");
-/// Most transactions of one batch, which may be in flight at once, and as many that were claimed
-/// with them.
-const IN_FLIGHT_MAX: u32 = 200;
+/// Most transactions of three batches, which may be in flight at once, and as many as of one that
+/// were claimed with them.
+const IN_FLIGHT_MAX: u32 = 400;
 /// Room that is left on a full disk: nothing that a villager hands in fits.
 const NO_ROOM_BYTES: u64 = 1;
 
@@ -93,6 +93,7 @@ impl World {
         let boot = Duration::from_secs(self.random.between(5, 90));
         self.time.pass(boot);
         self.time.start_program();
+        self.pen.forget();
         self.reader = None;
         self.stream = None;
         self.is_kill_due = false;
@@ -228,23 +229,24 @@ fn replace(target: &Path, source: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes "version 3, still to be read by version 1" where this program wrote "version 2": what an
+/// Writes "version 5, still to be read by version 2" where this program wrote "version 4": what an
 /// update that adds nothing else leaves behind. The row is looked for by its bytes, because this
 /// proof has no database engine of its own.
 fn mark_as_newer(store: &Path) -> Result<()> {
-    // Payload length 5, row id 1, header of 4 bytes, types NULL, one byte, constant 1; value.
-    const ROW: [u8; 6] = [5, 1, 4, 0, 1, 9];
+    // Payload length 6, row id 1, header of 4 bytes, types NULL, one byte, one byte; two values.
+    const ROW: [u8; 6] = [6, 1, 4, 0, 1, 1];
+    const VERSIONS: [u8; 2] = [4, 5];
+    const OLDEST_READER: u8 = 2;
     let path = store.join("kiosk.db");
     let mut bytes = fs::read(&path)?;
     let page = page_size(&bytes)?;
     let mut found = 0;
     for page in bytes.chunks_mut(page) {
-        let Some(tail) = page.len().checked_sub(ROW.len() + 1) else {
+        let Some((head, [version, oldest])) = page.split_last_chunk_mut() else {
             continue;
         };
-        if page[tail..].starts_with(&ROW) && matches!(page[page.len() - 1], 2 | 3) {
-            let last = page.len() - 1;
-            page[last] = 3;
+        if head.ends_with(&ROW) && VERSIONS.contains(version) && *oldest == OLDEST_READER {
+            *version = VERSIONS[1];
             found += 1;
         }
     }

@@ -1,5 +1,5 @@
-//! The drain and the line: does what the real drain wants done, loses some of it on the way, and
-//! gives back what came of it.
+//! The drain and the line: does what the real drain wants done, several things at a time where it
+//! sees room, loses some of it on the way, and gives back what came of it in the order of arrival.
 
 use std::time::Duration;
 
@@ -16,7 +16,9 @@ use uuid::Uuid;
 use super::{IDLE, World};
 use crate::Sabotage;
 use crate::TERMINAL;
+use crate::desk::{Answer, Desk};
 use crate::line::{Fate, Spoiling, Weather, spoil};
+use crate::signing::{Refusal, Signed};
 use kiosk_sealing::hex;
 
 /// The drain asks for no longer wait than this; when it does, nothing is to be sent now.
@@ -25,11 +27,29 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 const TIME_OUT: Duration = Duration::from_mins(1);
 /// A transaction on the line, about.
 const TRANSACTION_BYTES: usize = 1024;
+/// Requests of one turn at most; what is still on its way then is never answered.
+const FLIGHTS_MAX: u32 = 1_000;
+/// Of a thousand requests so many break off here and are never answered.
+const BROKEN_OFF: u64 = 5;
+/// Where batches go.
+const BATCHES: (&str, &str) = ("POST", "/v1/batches");
 /// Bytes a second of a village line, there.
 const LINE_BYTES_PER_S: u64 = 250_000;
 
+/// A request on its way, and what will come back of it.
+struct Flight {
+    /// What it carries: transactions, or an attachment.
+    ids: Vec<Uuid>,
+    /// When its answer comes.
+    lands: Duration,
+    /// `None` when there is none, ever.
+    outcome: Option<Outcome>,
+    /// The power goes before it comes.
+    kill: Option<&'static str>,
+}
+
 impl World {
-    /// One turn of the drain.
+    /// One turn of the drain: a step, and what leaves beside it until all of it has landed.
     pub(super) fn turn(&mut self) -> Result<()> {
         let arrived = self
             .desk
@@ -39,29 +59,110 @@ impl World {
         }
         let now = self.time.now();
         match self.terminal.step(now)? {
-            Step::Wait(wait) => {
-                self.rest_for(wait)?;
-                return Ok(());
-            }
+            Step::Wait(wait) => return self.rest_for(wait),
             Step::Probe => {
                 self.look_at = self.time.since();
                 return self.probe();
             }
-            Step::Place(attachment) => self.place(&attachment)?,
+            Step::Scrub => {
+                let is_done = self.terminal.cache().scrub()?;
+                self.came(Outcome::Scrubbed(is_done))?;
+            }
+            step @ (Step::Place(_) | Step::Chunk { .. } | Step::Submit(_)) => self.fly(step)?,
+        }
+        self.look_at = self.time.since();
+        self.check()
+    }
+
+    /// Sends a step out, more beside it wherever the drain sees room, and takes the answers as they
+    /// come, until nothing is on its way.
+    fn fly(&mut self, first: Step) -> Result<()> {
+        let mut air = vec![self.depart(first)?];
+        for _ in 0..FLIGHTS_MAX {
+            let now = self.time.now();
+            while let Some(step) = self.terminal.beside(now)? {
+                self.counts.beside += 1;
+                let flight = self.depart(step)?;
+                let is_double = |id: &Uuid| air.iter().any(|other| other.ids.contains(id));
+                ensure!(
+                    !flight.ids.iter().any(is_double),
+                    "the same thing is on its way twice"
+                );
+                air.push(flight);
+            }
+            let next = air
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, flight)| flight.lands);
+            let Some(next) = next.map(|(index, _)| index) else {
+                return Ok(());
+            };
+            let flight = air.swap_remove(next);
+            if let Some(ahead) = flight.lands.checked_sub(self.time.since()) {
+                self.time.pass(ahead);
+            }
+            if let Some(when) = flight.kill {
+                return self.kill(when);
+            }
+            if let Some(outcome) = flight.outcome {
+                self.came(outcome)?;
+                self.check()?;
+            }
+            if air.is_empty() {
+                return Ok(());
+            }
+        }
+        // The drain makes up for what is still on its way.
+        Ok(())
+    }
+
+    /// A request leaves: what becomes of it, and when that is known here.
+    fn depart(&mut self, step: Step) -> Result<Flight> {
+        let (ids, outcome, travel, kill) = match step {
+            Step::Place(attachment) => {
+                let travel = self.travel(0);
+                let outcome = self.place(&attachment, travel.0)?;
+                (vec![attachment.id], outcome, travel.1, None)
+            }
             Step::Chunk {
                 attachment,
                 offset,
                 bytes,
                 ..
-            } => self.chunk(attachment, offset, &bytes)?,
-            Step::Submit(batch) => self.submit(&batch)?,
-            Step::Scrub => {
-                let is_done = self.terminal.cache().scrub()?;
-                self.came(Outcome::Scrubbed(is_done))?;
+            } => {
+                let travel = self.travel(TRANSACTION_BYTES);
+                let outcome = self.chunk(attachment, offset, &bytes, travel.0)?;
+                let kill = self
+                    .random
+                    .happens(8)
+                    .then_some("in the middle of an upload");
+                (vec![attachment], outcome, travel.1, kill)
             }
-        }
-        self.look_at = self.time.since();
-        self.check()
+            Step::Submit(batch) => {
+                let ids = batch.iter().map(|each| each.id).collect();
+                // By number and not by length: nothing that happens may hang on the bytes of an
+                // envelope.
+                let travel = self.travel(batch.len() * TRANSACTION_BYTES);
+                let outcome = self.submit(&batch, travel.0)?;
+                // The worst moment for a power cut: it has happened there and is not known here.
+                let kill = self
+                    .random
+                    .happens(8)
+                    .then_some("between the effect and its receipt");
+                (ids, outcome, travel.1, kill)
+            }
+            // These three are not sent here.
+            Step::Probe | Step::Scrub | Step::Wait(_) => {
+                anyhow::bail!("something that is no request leaves beside one")
+            }
+        };
+        let is_broken_off = self.random.happens(BROKEN_OFF);
+        Ok(Flight {
+            ids,
+            lands: self.time.since() + travel,
+            outcome: Some(outcome).filter(|_| !is_broken_off),
+            kill,
+        })
     }
 
     fn rest_for(&mut self, wait: Duration) -> Result<()> {
@@ -137,15 +238,17 @@ impl World {
     }
 
     fn probe(&mut self) -> Result<()> {
-        let fate = self.travel(0);
-        self.came(Outcome::Reachable(matches!(
-            fate,
-            Fate::Answered | Fate::Twice
-        )))
+        let (fate, travel) = self.travel(0);
+        self.time.pass(travel);
+        let is_reachable = matches!(fate, Fate::Answered | Fate::Twice);
+        if is_reachable {
+            self.pen.hear(&self.time);
+        }
+        self.came(Outcome::Reachable(is_reachable))
     }
 
-    /// A request of so many bytes goes out: its fate, after the time that takes.
-    fn travel(&mut self, bytes: usize) -> Fate {
+    /// A request of so many bytes goes out: its fate, and the time until that is known.
+    fn travel(&mut self, bytes: usize) -> (Fate, Duration) {
         self.counts.requests += 1;
         let fate = self.weather.fate(&mut self.random);
         let mut time = self.weather.latency(&mut self.random);
@@ -155,24 +258,50 @@ impl World {
         if matches!(fate, Fate::LostBefore | Fate::LostAfter | Fate::Wanders) {
             time = TIME_OUT;
         }
-        self.time.pass(time);
-        fate
+        (fate, time)
     }
 
-    fn submit(&mut self, batch: &[QueuedTransaction]) -> Result<()> {
+    fn submit(&mut self, batch: &[QueuedTransaction], fate: Fate) -> Result<Outcome> {
         let ids: Vec<Uuid> = batch.iter().map(|each| each.id).collect();
         self.oracle.check_order(&ids)?;
         let names: Vec<String> = ids.iter().map(|id| self.oracle.name(*id)).collect();
         let body = batch_body(TERMINAL, batch);
-        // By number and not by length: nothing that happens may hang on the bytes of an envelope.
-        let fate = self.travel(batch.len() * TRANSACTION_BYTES);
         self.note(&format!("sends {}: {fate:?}", names.join(" ")));
-        let reply = self.exchange(&body, fate)?;
-        // The worst moment for a power cut: it has happened there and is not known here.
-        if self.random.happens(8) {
-            return self.kill("between the effect and its receipt");
+        Ok(Outcome::Batch(ids, self.exchange(&body, fate)?))
+    }
+
+    /// Signs a request and asks the platform to let it in; with its time once more when it finds
+    /// ours stale, if that answer comes.
+    fn admitted(
+        &mut self,
+        target: (&'static str, &str),
+        body: &[u8],
+        fate: Fate,
+    ) -> Result<Result<Signed, Refusal>> {
+        let is_heard = matches!(fate, Fate::Answered | Fate::Twice);
+        let mut signed = self.signed(target, body)?;
+        let mut admitted = self.desk.admit(&signed, self.time.truth());
+        if is_heard {
+            self.pen.hear(&self.time);
         }
-        self.came(Outcome::Batch(ids, reply))
+        // The answer to HEAD has no body that could say what is the matter.
+        let is_told = is_heard && target.0 != "HEAD";
+        if is_told && admitted.as_ref().is_err_and(|refusal| refusal.is_stale) {
+            self.counts.refused_signatures += 1;
+            signed = self.signed(target, body)?;
+            admitted = self.desk.admit(&signed, self.time.truth());
+        }
+        if let Err(refusal) = &admitted {
+            self.counts.refused_signatures += 1;
+            self.note(&format!("not believed, stale: {}", refusal.is_stale));
+        }
+        Ok(admitted.map(|()| signed))
+    }
+
+    fn signed(&mut self, target: (&'static str, &str), body: &[u8]) -> Result<Signed> {
+        let nonce = self.random.bits();
+        let key = std::sync::Arc::clone(self.terminal.keys.device());
+        self.pen.sign(&key, target, body, &self.time, nonce)
     }
 
     /// What the client reads for a batch with this fate.
@@ -190,10 +319,9 @@ impl World {
             Fate::LostBefore => return Ok(Err(PlatformError::Slow)),
             Fate::Wanders => {
                 let hours = self.random.between(1, 48);
-                self.desk.wander(
-                    self.time.since() + Duration::from_hours(hours),
-                    body.to_vec(),
-                );
+                let signed = self.signed(BATCHES, body)?;
+                self.desk
+                    .wander(self.time.since() + Duration::from_hours(hours), signed);
                 return Ok(Err(PlatformError::Slow));
             }
             Fate::Refused(status) => {
@@ -203,20 +331,38 @@ impl World {
             Fate::Portal => return Ok(batch_reply(200, None, b"<html>please log in</html>")),
             Fate::Answered | Fate::LostAfter | Fate::HalfOpen | Fate::Twice => {}
         }
-        if fate == Fate::Twice {
-            self.desk.batch(body, now, &mut self.random)?;
-        }
-        let answer = self.desk.batch(body, now, &mut self.random)?;
-        let mut reply = answer.body;
+        let mut answer = match self.admitted(BATCHES, body, fate)? {
+            Ok(signed) => {
+                let first = self.desk.batch(body, now, &mut self.random)?;
+                if fate == Fate::Twice {
+                    self.second_copy(&signed)?
+                } else {
+                    first
+                }
+            }
+            Err(refusal) => Answer::from(refusal),
+        };
         if fate == Fate::LostAfter {
             return Ok(Err(PlatformError::Cut));
         }
         if fate == Fate::HalfOpen {
-            reply.truncate(reply.len() / 2);
+            answer.body.truncate(answer.body.len() / 2);
         } else if answer.status == 200 {
-            reply = self.spoil(&reply)?;
+            answer.body = self.spoil(&answer.body)?;
         }
-        Ok(batch_reply(answer.status, None, &reply))
+        Ok(batch_reply(answer.status, None, &answer.body))
+    }
+
+    /// The same request once more, which is refused where signatures are looked at.
+    fn second_copy(&mut self, signed: &Signed) -> Result<Answer> {
+        let now = self.time.truth();
+        match self.desk.admit(signed, now) {
+            Ok(()) => self.desk.batch(&signed.body, now, &mut self.random),
+            Err(refusal) => {
+                self.counts.refused_signatures += 1;
+                Ok(Answer::from(refusal))
+            }
+        }
     }
 
     fn spoil(&mut self, reply: &[u8]) -> Result<Vec<u8>> {
@@ -232,13 +378,17 @@ impl World {
         Ok(serde_json::to_vec(&reply)?)
     }
 
-    fn place(&mut self, attachment: &QueuedAttachment) -> Result<()> {
+    fn place(&mut self, attachment: &QueuedAttachment, fate: Fate) -> Result<Outcome> {
         let name = self.oracle.name(attachment.transaction_id);
-        let fate = self.travel(0);
         self.note(&format!("places an attachment of {name}: {fate:?}"));
         let id = attachment.id;
+        let url = format!("/v1/attachments/{id}");
+        let target = match attachment.upload_url {
+            Some(_) => ("HEAD", url.as_str()),
+            None => ("POST", "/v1/attachments"),
+        };
         let sha256 = hex(&attachment.sha256);
-        let outcome = self.upload(fate, |desk| {
+        let outcome = self.upload(fate, target, &[], |desk| {
             if attachment.upload_url.is_some() {
                 return desk.contract().handle_offset(id);
             }
@@ -249,50 +399,62 @@ impl World {
                 length: attachment.size,
                 sha256: &sha256,
             })
-        });
-        let place = outcome.map(|offset| Place {
-            url: format!("/v1/attachments/{id}"),
-            offset,
-        });
-        self.came(Outcome::Placed(id, place))
+        })?;
+        Ok(Outcome::Placed(
+            id,
+            outcome.map(|offset| Place { url, offset }),
+        ))
     }
 
-    fn chunk(&mut self, id: Uuid, offset: u64, bytes: &[u8]) -> Result<()> {
-        let fate = self.travel(TRANSACTION_BYTES);
+    fn chunk(&mut self, id: Uuid, offset: u64, bytes: &[u8], fate: Fate) -> Result<Outcome> {
         self.note(&format!("sends bytes {offset}+: {fate:?}"));
-        let outcome = self.upload(fate, |desk| desk.contract().handle_chunk(id, offset, bytes));
-        if self.random.happens(8) {
-            return self.kill("in the middle of an upload");
-        }
-        self.came(Outcome::ChunkDone(id, outcome))
+        let url = format!("/v1/attachments/{id}");
+        let outcome = self.upload(fate, ("PATCH", &url), bytes, |desk| {
+            desk.contract().handle_chunk(id, offset, bytes)
+        })?;
+        Ok(Outcome::ChunkDone(id, outcome))
     }
 
     /// What the client reads for a request of an upload.
     fn upload(
         &mut self,
         fate: Fate,
-        request: impl Fn(&crate::desk::Desk) -> (u16, u64),
-    ) -> Result<u64, PlatformError> {
+        target: (&'static str, &str),
+        body: &[u8],
+        request: impl Fn(&Desk) -> (u16, u64),
+    ) -> Result<Result<u64, PlatformError>> {
         match fate {
-            Fate::Unreachable => return Err(PlatformError::Unreachable),
-            Fate::LostBefore | Fate::Wanders => return Err(PlatformError::Slow),
-            Fate::Refused(status) => return Err(PlatformError::from_reply(status, None, b"")),
-            Fate::Portal => return Err(PlatformError::BadReply("no offset")),
+            Fate::Unreachable => return Ok(Err(PlatformError::Unreachable)),
+            Fate::LostBefore | Fate::Wanders => return Ok(Err(PlatformError::Slow)),
+            Fate::Refused(status) => return Ok(Err(PlatformError::from_reply(status, None, b""))),
+            Fate::Portal => return Ok(Err(PlatformError::BadReply("no offset"))),
             Fate::Answered | Fate::LostAfter | Fate::HalfOpen | Fate::Twice => {}
         }
-        if fate == Fate::Twice {
+        let admitted = self.admitted(target, body, fate)?;
+        if admitted.is_ok() && fate == Fate::Twice {
             request(&self.desk);
         }
-        let (status, offset) = request(&self.desk);
+        let (status, offset, problem) = match &admitted {
+            Ok(signed) if fate == Fate::Twice => match self.desk.admit(signed, self.time.truth()) {
+                Ok(()) => with_no_problem(request(&self.desk)),
+                Err(refusal) => (refusal.status, 0, refusal.body),
+            },
+            Ok(_) => with_no_problem(request(&self.desk)),
+            Err(refusal) => (refusal.status, 0, refusal.body.clone()),
+        };
         if matches!(fate, Fate::LostAfter | Fate::HalfOpen) {
-            return Err(PlatformError::Cut);
+            return Ok(Err(PlatformError::Cut));
         }
-        if (200..300).contains(&status) {
+        Ok(if (200..300).contains(&status) {
             Ok(offset)
         } else {
-            Err(PlatformError::from_reply(status, None, b""))
-        }
+            Err(PlatformError::from_reply(status, None, &problem))
+        })
     }
+}
+
+fn with_no_problem((status, offset): (u16, u64)) -> (u16, u64, Vec<u8>) {
+    (status, offset, Vec::new())
 }
 
 /// The answer of a transport that delivers nothing and says that it did.
