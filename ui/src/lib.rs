@@ -5,6 +5,9 @@
 //! [`Ui`] lives on the main thread, [`UiHandle`] anywhere.
 
 mod code;
+mod correction;
+#[cfg(any(feature = "window", feature = "probe"))]
+mod finger;
 mod glass;
 #[cfg(feature = "probe")]
 mod headless;
@@ -23,6 +26,7 @@ use std::time::Duration;
 
 use slint::{BackendSelector, ComponentHandle, PhysicalSize, PlatformError, Timer, Weak};
 
+pub use crate::correction::Correction;
 use crate::glass::AppWindow;
 pub use crate::touch::{Key, Touch};
 pub use crate::view::{
@@ -132,6 +136,10 @@ impl Ui {
             Backend::Window { fullscreen: false } => window.window().set_size(size),
             #[cfg(feature = "probe")]
             Backend::Headless => window.window().set_size(size),
+        }
+        #[cfg(feature = "window")]
+        if matches!(options.backend, Backend::Window { .. }) {
+            finger::listen(window.window());
         }
         render::prepare(&window)?;
         wiring::connect(&window, touches);

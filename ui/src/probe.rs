@@ -10,9 +10,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use i_slint_backend_testing::{AccessibleRole, ElementHandle, ElementQuery};
-use slint::platform::{PointerEventButton, WindowEvent};
 use slint::{ComponentHandle, LogicalPosition, Weak};
 
+use crate::finger::{self, Motion};
 use crate::glass::{AppWindow, KioskAdapter};
 use crate::headless;
 use crate::view::Picture;
@@ -155,40 +155,20 @@ impl Probe {
         let (Some(first), Some(last)) = (points.first().copied(), points.last().copied()) else {
             return Ok(());
         };
-        let button = PointerEventButton::Left;
         self.ask(move |window| {
-            let window = window.window();
-            window.dispatch_event(WindowEvent::PointerPressed {
-                position: first,
-                button,
-            });
+            feel(window, Motion::Down, first);
             for position in points {
-                window.dispatch_event(WindowEvent::PointerMoved { position });
+                feel(window, Motion::Moved, position);
             }
-            window.dispatch_event(WindowEvent::PointerReleased {
-                position: last,
-                button,
-            });
-            window.dispatch_event(WindowEvent::PointerExited);
+            feel(window, Motion::Up, last);
         })
     }
 
     fn press(&self, x: f32, y: f32, duration: Duration) -> Result<(), ProbeError> {
         let position = LogicalPosition::new(x, y);
-        let button = PointerEventButton::Left;
-        self.ask(move |window| {
-            window
-                .window()
-                .dispatch_event(WindowEvent::PointerPressed { position, button });
-        })?;
+        self.ask(move |window| feel(window, Motion::Down, position))?;
         rest(duration.min(HOLD_MAX));
-        self.ask(move |window| {
-            window
-                .window()
-                .dispatch_event(WindowEvent::PointerReleased { position, button });
-            // A finger that has left the glass hovers over nothing.
-            window.window().dispatch_event(WindowEvent::PointerExited);
-        })
+        self.ask(move |window| feel(window, Motion::Up, position))
     }
 
     /// The pixels on the glass.
@@ -218,6 +198,14 @@ impl Probe {
 impl fmt::Debug for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Probe")
+    }
+}
+
+/// The panel feels a finger: as with a real one, what it tells is put right first.
+fn feel(window: &AppWindow, motion: Motion, position: LogicalPosition) {
+    let window = window.window();
+    if !finger::felt(window, 0, motion, position) {
+        finger::tell(window, motion, position);
     }
 }
 

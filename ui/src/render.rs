@@ -14,6 +14,8 @@ use slint::{
 
 use crate::UiError;
 use crate::code;
+#[cfg(any(feature = "window", feature = "probe"))]
+use crate::finger;
 use crate::glass::{
     AppWindow, ChoiceRow, ContrastChoice, EntryKind, EntryRow, KeypadKind, KioskAdapter,
     LanguageChoice, LineRow, MarkState, OutcomeState, PaperState, PatternKind, PictureRow,
@@ -125,6 +127,8 @@ fn prepare_entries(adapter: &Adapter<'_>) {
 /// Puts `view` on the glass.
 pub(crate) fn show(window: &AppWindow, view: View) {
     let adapter = window.global::<Adapter<'_>>();
+    #[cfg(any(feature = "window", feature = "probe"))]
+    finger::correct(view.frame.correction);
     SHOWN.with_borrow_mut(|shown| {
         show_frame(
             &adapter,
@@ -331,7 +335,17 @@ fn show_pattern(adapter: &Adapter<'_>, pattern: &Pattern) {
             (PatternKind::Color, &[], 1)
         }
         Pattern::Grid { columns, touched } => (PatternKind::Grid, touched, *columns),
+        Pattern::Cross {
+            x_permille,
+            y_permille,
+        } => {
+            adapter.set_cross_x(whole(*x_permille));
+            adapter.set_cross_y(whole(*y_permille));
+            (PatternKind::Cross, &[], 1)
+        }
     };
+    #[cfg(any(feature = "window", feature = "probe"))]
+    finger::measure(matches!(pattern, Pattern::Cross { .. }));
     fill(&adapter.get_cells(), cells.iter().copied());
     adapter.set_pattern_columns(whole(columns));
     adapter.set_pattern(kind);

@@ -19,6 +19,14 @@ pub enum Touch {
     Staff,
     /// A choice of the page, by its id.
     Choose(String),
+    /// The glass under a cross was touched: where the panel felt the finger, in ten-thousandths of the glass's width
+    /// and height from its upper left corner. Nothing has been put right by a [`crate::Correction`].
+    Felt {
+        /// To the right.
+        x: i32,
+        /// Downwards.
+        y: i32,
+    },
     /// A key of the keypad.
     Key(Key),
     /// Turn pages of a preview: `true` forward.

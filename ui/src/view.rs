@@ -8,6 +8,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::correction::Correction;
+
 /// What the screen shows now: the surrounding frame and the page inside it.
 #[derive(Clone, PartialEq)]
 pub struct View {
@@ -88,6 +90,8 @@ pub struct Frame {
     pub can_leave: bool,
     /// Seconds until the visit ends by itself; shown over the page with a button to stay.
     pub seconds_left: Option<u32>,
+    /// How touches are put right before a page hears of them.
+    pub correction: Correction,
 }
 
 /// Position inside an item.
@@ -246,6 +250,13 @@ pub enum Pattern {
         columns: u32,
         /// Whether each field has been touched; its length is a multiple of `columns`.
         touched: Vec<bool>,
+    },
+    /// A cross whose middle is to be touched; a touch anywhere is `Touch::Felt`, where the panel felt it.
+    Cross {
+        /// Its middle from the left, in thousandths of the glass's width.
+        x_permille: u32,
+        /// Its middle from the top, in thousandths of the glass's height.
+        y_permille: u32,
     },
 }
 

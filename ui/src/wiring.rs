@@ -32,6 +32,8 @@ pub(crate) fn connect(window: &AppWindow, touches: SyncSender<Touch>) {
     let inbox = touches.clone();
     adapter.on_choose(move |id| drop(inbox.try_send(Touch::Choose(id.into()))));
     let inbox = touches.clone();
+    adapter.on_felt(move |x, y| drop(inbox.try_send(Touch::Felt { x, y })));
+    let inbox = touches.clone();
     adapter.on_key(move |key| {
         if let Some(character) = key.chars().next() {
             drop(inbox.try_send(Touch::Key(Key::Char(character))));

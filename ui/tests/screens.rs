@@ -7,7 +7,9 @@ use std::sync::MutexGuard;
 use std::time::Duration;
 
 use kiosk_ui::probe::{Element, ProbeError};
-use kiosk_ui::{Contrast, Frame, Key, Language, Screen, StaffPage, TextSize, Touch, View};
+use kiosk_ui::{
+    Contrast, Correction, Frame, Key, Language, Pattern, Screen, StaffPage, TextSize, Touch, View,
+};
 use stage::Stage;
 
 const WIDTH: f32 = 1080.0;
@@ -408,9 +410,11 @@ fn every_button_and_every_row_of_a_staff_page_says_its_own_id() {
 #[test]
 fn a_row_without_an_id_is_no_button() {
     let glass = glass();
-    let elements = glass.show(samples::named("staff-device"));
-    assert!(has_label(&elements, "printer.media-empty"));
-    assert!(!buttons(&elements).any(|button| button.label == "故障代码"));
+    glass.show(samples::named("staff-device"));
+    turn_to(&glass, "要人处理");
+    let elements = glass.probe.elements().expect("the glass answers");
+    assert!(has_label(&elements, "状态"));
+    assert!(!buttons(&elements).any(|button| button.label == "状态"));
 }
 
 #[test]
@@ -518,6 +522,98 @@ fn a_finger_that_wipes_touches_every_field_it_crosses() {
     let cell = |number: u32| Touch::Choose(format!("cell-{number}"));
     assert_eq!(felt, [cell(22), cell(23), cell(24)]);
     assert!(!glass.touched().contains(&cell(22)));
+}
+
+/// A page whose cross stands at a tenth of the glass.
+fn cross() -> View {
+    with_page(StaffPage {
+        name: "calibration".to_owned(),
+        intro: "请按十字的中心".to_owned(),
+        pattern: Pattern::Cross {
+            x_permille: 100,
+            y_permille: 100,
+        },
+        ..StaffPage::default()
+    })
+}
+
+#[test]
+fn a_touch_under_a_cross_is_told_where_the_panel_felt_it() {
+    let glass = glass();
+    let elements = glass.show(cross());
+    assert!(has_label(&elements, "请按十字的中心"));
+    assert!(!has_label(&elements, "返回"), "nothing else can be touched");
+    let picture = glass.probe.snapshot().unwrap();
+    let pixel = |x: usize, y: usize| {
+        let at = (y * picture.width as usize + x) * 3;
+        &picture.rgb[at..at + 3]
+    };
+    assert_ne!(
+        pixel(108, 192),
+        pixel(160, 240),
+        "its middle is where it was asked for"
+    );
+    for (x, y) in [(108.0, 192.0), (540.0, 960.0), (1079.0, 3.0)] {
+        glass.probe.tap(x, y).unwrap();
+        let Ok(Touch::Felt { x: right, y: down }) = glass.next_touch() else {
+            panic!("nothing felt at {x} {y}");
+        };
+        let is_near = |felt: i32, at: f32, side: f32| {
+            (f64::from(felt) / 10_000.0 - f64::from(at / side)).abs() < 1e-3
+        };
+        assert!(
+            is_near(right, x, 1080.0) && is_near(down, y, 1920.0),
+            "{right} {down}"
+        );
+    }
+    // A correction in force does not hide what is to be measured.
+    let shift = Correction::new([1.0, 0.0, 0.2, 0.0, 1.0, 0.0]).unwrap();
+    glass.show(corrected(cross(), shift));
+    glass.probe.tap(540.0, 960.0).unwrap();
+    let felt = glass.next_touch().unwrap();
+    assert!(
+        matches!(felt, Touch::Felt { x: 4990..=5010, .. }),
+        "{felt:?}"
+    );
+}
+
+#[test]
+fn a_finger_that_the_panel_feels_elsewhere_touches_what_lies_under_it() {
+    let glass = glass();
+    let elements = glass.show(samples::named("staff-menu"));
+    let button = elements
+        .iter()
+        .find(|element| element.label == "返回")
+        .unwrap();
+    let (x, y) = (
+        button.x + button.width / 2.0,
+        button.y + button.height / 2.0,
+    );
+    // The panel feels everything 300 pixels to the left, and upside down.
+    let felt = (x - 300.0, 1920.0 - y);
+    glass.probe.tap(felt.0, felt.1).unwrap();
+    let shift = Correction::new([1.0, 0.0, 300.0 / 1080.0, 0.0, -1.0, 1.0]).unwrap();
+    let before = glass.touched();
+    assert!(!before.contains(&Touch::Back), "{before:?}");
+    glass.show(corrected(samples::named("staff-menu"), shift));
+    glass.probe.tap(felt.0, felt.1).unwrap();
+    assert_eq!(glass.next_touch(), Ok(Touch::Back));
+    // Where the finger is felt, nothing is touched any more.
+    glass.probe.tap(x, y).unwrap();
+    assert!(!glass.touched().contains(&Touch::Back));
+    // A page without it is touched as the panel tells.
+    glass.show(samples::named("staff-menu"));
+    glass.probe.tap(x, y).unwrap();
+    assert_eq!(glass.next_touch(), Ok(Touch::Back));
+}
+
+#[test]
+fn a_touch_that_a_correction_puts_beyond_the_edge_is_on_the_edge() {
+    let glass = glass();
+    let shift = Correction::new([1.0, 0.0, 0.4, 0.0, 1.0, 0.0]).unwrap();
+    glass.show(corrected(samples::named("staff-grid"), shift));
+    glass.probe.tap(1000.0, 60.0).unwrap();
+    assert_eq!(glass.next_touch(), Ok(Touch::Choose("cell-8".into())));
 }
 
 #[test]
@@ -662,6 +758,17 @@ fn the_repair_page_needs_no_words_of_anybody() {
         &glass.show(view),
         "This terminal is being repaired"
     ));
+}
+
+/// The same page, with touches put right.
+fn corrected(view: View, correction: Correction) -> View {
+    View {
+        frame: Frame {
+            correction,
+            ..view.frame
+        },
+        ..view
+    }
 }
 
 /// The page inside the frame of the others.

@@ -9,7 +9,7 @@ use kiosk_device::{
 };
 
 use crate::mjpeg::NetworkCamera;
-use crate::picture::{Frame, PictureError};
+use crate::picture::{Crop, Frame, PictureError, Wanted};
 use crate::v4l2::KernelCamera;
 
 /// Accepted `driver` names.
@@ -39,6 +39,15 @@ const BROKEN_PICTURES_MAX: u32 = 10;
 pub enum Command {
     /// Report pictures until canceled or until the deadline.
     Stream {
+        /// Width of the preview in pixels.
+        preview_width: u32,
+        /// Most pictures a second; the camera may send fewer.
+        frames_per_second: u32,
+    },
+    /// The same, of each picture only a part: what lies on the tray, and not what stands beside it.
+    StreamPart {
+        /// The part.
+        crop: Crop,
         /// Width of the preview in pixels.
         preview_width: u32,
         /// Most pictures a second; the camera may send fewer.
@@ -129,12 +138,22 @@ impl Driver for Camera {
     }
 
     fn execute(&mut self, command: Command, context: &Context<'_, Event>) -> Completion {
-        let Command::Stream {
-            preview_width,
-            frames_per_second,
-        } = command;
+        let (crop, preview_width, frames_per_second) = match command {
+            Command::Stream {
+                preview_width,
+                frames_per_second,
+            } => (None, preview_width, frames_per_second),
+            Command::StreamPart {
+                crop,
+                preview_width,
+                frames_per_second,
+            } => (Some(crop), preview_width, frames_per_second),
+        };
         let mut viewer = Viewer::new(Pace {
-            preview_width,
+            wanted: Wanted {
+                preview_width,
+                crop,
+            },
             interval: Duration::from_secs(1) / frames_per_second.clamp(1, 60),
         });
         let result = match &mut self.source {
@@ -159,7 +178,7 @@ impl Driver for Camera {
 /// What the caller wants to see.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    pub(crate) preview_width: u32,
+    pub(crate) wanted: Wanted,
     pub(crate) interval: Duration,
 }
 
@@ -195,14 +214,14 @@ impl Viewer {
         now >= self.next_at
     }
 
-    /// Shows the picture that `decode` makes, which gets the width of the preview.
+    /// Shows the picture that `decode` makes as it is wanted.
     pub(crate) fn show(
         &mut self,
         context: &Context<'_, Event>,
-        decode: impl FnOnce(u32) -> Result<Frame, PictureError>,
+        decode: impl FnOnce(Wanted) -> Result<Frame, PictureError>,
     ) -> Result<(), Fault> {
         let began_at = clock::now();
-        match decode(self.pace.preview_width) {
+        match decode(self.pace.wanted) {
             Ok(frame) => {
                 self.broken = 0;
                 self.next_at = began_at + self.pace.interval;

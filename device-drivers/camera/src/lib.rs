@@ -14,4 +14,4 @@ pub mod v4l2;
 pub mod video;
 
 pub use camera::{Camera, Command, DRIVERS, Event, Role};
-pub use picture::{Frame, Infrared, PictureError};
+pub use picture::{CROP_REST_MIN, Crop, Frame, Infrared, PictureError};

@@ -11,7 +11,7 @@ use kiosk_device::{
 
 use crate::camera::{Event, LOOK_LIMIT, Viewer, stalled};
 use crate::multipart::{MultipartError, Parts, boundary};
-use crate::picture::{JPEG_BYTES_MAX, decode};
+use crate::picture::{JPEG_BYTES_MAX, decode_wanted};
 
 const SCHEMES: &[(&str, u16)] = &[("tcp:", 80), ("http://", 80)];
 /// Wait for the head of the answer. Chosen.
@@ -97,7 +97,7 @@ impl NetworkCamera {
             while let Some(part) = parts.next_part().map_err(|e| failed(broken_stream(e)))? {
                 if viewer.is_due() {
                     viewer
-                        .show(context, |width| decode(part, width))
+                        .show(context, |wanted| decode_wanted(part, wanted))
                         .map_err(failed)?;
                 }
             }

@@ -16,6 +16,64 @@ const JPEG_QUALITY: u8 = 90;
 /// Memory one decoding may take: the largest picture in three colors, and as much again to work.
 const DECODE_BYTES_MAX: u64 = 96 * 1024 * 1024;
 
+/// What must stay of a picture's width and height, in thousandths. Chosen: with less, a page no longer has
+/// the dots that its small print needs.
+pub const CROP_REST_MIN: u32 = 300;
+
+/// The part of a camera's picture that is wanted: what is cut off at each side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crop([u32; 4]);
+
+impl Crop {
+    /// Cuts off so many thousandths at the left, the top, the right and the bottom. `None` where less than
+    /// [`CROP_REST_MIN`] would stay.
+    pub fn new(margins: [u32; 4]) -> Option<Self> {
+        let [left, top, right, bottom] = margins;
+        let is_enough = |first: u32, second: u32| {
+            first
+                .checked_add(second)
+                .is_some_and(|margins| margins <= 1000 - CROP_REST_MIN)
+        };
+        (is_enough(left, right) && is_enough(top, bottom)).then_some(Self(margins))
+    }
+
+    /// What is cut off, in thousandths: left, top, right, bottom.
+    pub fn margins(self) -> [u32; 4] {
+        self.0
+    }
+
+    /// What stays of a picture.
+    pub fn cut(self, picture: &DynamicImage) -> RgbImage {
+        let [left, top, right, bottom] = self.0;
+        let part = |side: u32, margin: u32| {
+            u32::try_from(u64::from(side) * u64::from(margin) / 1000).unwrap_or(0)
+        };
+        let (width, height) = (picture.width(), picture.height());
+        let (x, y) = (part(width, left), part(height, top));
+        let rest_width = width - x - part(width, right);
+        let rest_height = height - y - part(height, bottom);
+        picture.crop_imm(x, y, rest_width, rest_height).into_rgb8()
+    }
+}
+
+/// How whoever looks wants the pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Width of the preview in pixels, at most.
+    pub(crate) preview_width: u32,
+    /// The part of the picture; `None` for all of it.
+    pub(crate) crop: Option<Crop>,
+}
+
+impl From<u32> for Wanted {
+    fn from(preview_width: u32) -> Self {
+        Self {
+            preview_width,
+            crop: None,
+        }
+    }
+}
+
 /// One picture of the stream.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -83,8 +141,27 @@ pub enum PictureError {
 /// # Errors
 /// [`PictureError`].
 pub fn decode(jpeg: Vec<u8>, preview_width: u32) -> Result<Frame, PictureError> {
+    decode_wanted(jpeg, preview_width.into())
+}
+
+/// Decodes a picture as it is wanted; one of which a part is wanted is encoded again.
+pub(crate) fn decode_wanted(jpeg: Vec<u8>, wanted: Wanted) -> Result<Frame, PictureError> {
     let picture = decode_whole(&jpeg)?;
-    Ok(frame(picture, jpeg, preview_width))
+    let Some(crop) = wanted.crop else {
+        return Ok(frame(picture, jpeg, wanted.preview_width));
+    };
+    part(&picture, crop, wanted.preview_width)
+}
+
+/// The frame of a part of `picture`.
+pub(crate) fn part(
+    picture: &DynamicImage,
+    crop: Crop,
+    preview_width: u32,
+) -> Result<Frame, PictureError> {
+    let part = crop.cut(picture);
+    let jpeg = encode(&part)?;
+    Ok(frame(part.into(), jpeg, preview_width))
 }
 
 /// Decodes a JPEG within the limits of this module.
@@ -215,6 +292,48 @@ pub(crate) mod tests {
         assert_eq!(*frame.jpeg, bytes);
         let small = decode(jpeg(64, 48, [0, 0, 0]), 160).unwrap();
         assert_eq!((small.width, small.height), (64, 48));
+    }
+
+    #[test]
+    fn a_crop_leaves_just_the_part_that_is_wanted() {
+        // Red at the left, green in the middle, blue at the right; black at the top.
+        let whole = RgbImage::from_fn(200, 100, |x, y| match (x, y) {
+            (_, 0..10) => Rgb([0, 0, 0]),
+            (0..40, _) => Rgb([255, 0, 0]),
+            (160.., _) => Rgb([0, 0, 255]),
+            (_, _) => Rgb([0, 255, 0]),
+        });
+        let crop = Crop::new([200, 100, 200, 0]).unwrap();
+        let part = crop.cut(&whole.clone().into());
+        assert_eq!(part.dimensions(), (120, 90));
+        assert!(part.pixels().all(|pixel| pixel.0 == [0, 255, 0]));
+        let wanted = Wanted {
+            preview_width: 60,
+            crop: Some(crop),
+        };
+        let frame = decode_wanted(encode(&whole).unwrap(), wanted).unwrap();
+        assert_eq!((frame.width, frame.height), (60, 45));
+        let middle = (frame.rgb.len() / 6) * 3;
+        assert!(frame.rgb[middle + 1] > 200 && frame.rgb[middle] < 60);
+        let kept = decode_whole(&frame.jpeg).unwrap();
+        assert_eq!((kept.width(), kept.height()), (120, 90));
+    }
+
+    #[test]
+    fn a_crop_that_leaves_too_little_is_none() {
+        for margins in [
+            [350, 0, 351, 0],
+            [0, 701, 0, 0],
+            [u32::MAX, 0, 1, 0],
+            [0, u32::MAX, 0, u32::MAX],
+        ] {
+            assert_eq!(Crop::new(margins), None, "{margins:?}");
+        }
+        let most = Crop::new([350, 0, 350, 700]).unwrap();
+        for (width, height) in [(1, 1), (2, 3), (7, 5), (1920, 1080)] {
+            let rest = most.cut(&RgbImage::new(width, height).into());
+            assert!(rest.width() >= 1 && rest.height() >= 1, "{width}x{height}");
+        }
     }
 
     #[test]

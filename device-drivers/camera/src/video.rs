@@ -4,7 +4,8 @@
 use image::{GrayImage, RgbImage};
 
 use crate::picture::{
-    DHT, Frame, PictureError, SIDE_PIXELS_MAX, decode_whole, encode, frame, head,
+    DHT, Frame, PictureError, SIDE_PIXELS_MAX, Wanted, decode_wanted, decode_whole, encode, frame,
+    head, part,
 };
 
 /// How pixels are stored.
@@ -99,16 +100,25 @@ impl Layout {
 /// # Errors
 /// [`PictureError`].
 pub fn to_frame(layout: Layout, bytes: &[u8], preview_width: u32) -> Result<Frame, PictureError> {
-    match layout.pixels {
-        Pixels::Jpeg => {
-            let jpeg = with_tables(bytes);
-            let picture = decode_whole(&jpeg)?;
-            Ok(frame(picture, jpeg, preview_width))
+    to_wanted(layout, bytes, preview_width.into())
+}
+
+/// The same as it is wanted.
+pub(crate) fn to_wanted(
+    layout: Layout,
+    bytes: &[u8],
+    wanted: Wanted,
+) -> Result<Frame, PictureError> {
+    match (layout.pixels, wanted.crop) {
+        (Pixels::Jpeg, _) => decode_wanted(with_tables(bytes), wanted),
+        (Pixels::Yuyv | Pixels::Gray, Some(crop)) => {
+            let picture = to_rgb(layout, bytes)?;
+            part(&picture.into(), crop, wanted.preview_width)
         }
-        Pixels::Yuyv | Pixels::Gray => {
+        (Pixels::Yuyv | Pixels::Gray, None) => {
             let picture = to_rgb(layout, bytes)?;
             let jpeg = encode(&picture)?;
-            Ok(frame(picture.into(), jpeg, preview_width))
+            Ok(frame(picture.into(), jpeg, wanted.preview_width))
         }
     }
 }
@@ -257,7 +267,7 @@ const CHROMA_AC_VALUES: [u8; 162] = [
 mod tests {
     use super::*;
     use crate::picture::tests::jpeg;
-    use crate::picture::{SOI, SOS};
+    use crate::picture::{Crop, SOI, SOS};
 
     fn layout(pixels: Pixels, width: u32, height: u32, stride: u32) -> Layout {
         Layout {
@@ -331,6 +341,13 @@ mod tests {
         check_near([frame.rgb[0], frame.rgb[1], frame.rgb[2]], [255, 0, 0]);
         let whole = decode_whole(&frame.jpeg).unwrap();
         assert_eq!((whole.width(), whole.height()), (64, 48));
+        let wanted = Wanted {
+            preview_width: 64,
+            crop: Crop::new([250, 0, 250, 500]),
+        };
+        let part = to_wanted(layout(Pixels::Yuyv, 64, 48, 128), &bytes, wanted).unwrap();
+        assert_eq!((part.width, part.height), (32, 24));
+        check_near([part.rgb[0], part.rgb[1], part.rgb[2]], [255, 0, 0]);
     }
 
     /// The picture without its Huffman tables, as cameras send it.

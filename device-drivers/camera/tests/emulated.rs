@@ -10,7 +10,8 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use kiosk_camera::document::straighten_jpeg;
-use kiosk_camera::{Camera, Command, Event, Frame, face};
+use kiosk_camera::picture::decode_whole;
+use kiosk_camera::{Camera, Command, Crop, Event, Frame, face};
 use kiosk_device::{
     Cancel, Completion, Context, DeviceConfig, DeviceEvent, DeviceState, Driver, clock, spawn,
 };
@@ -34,6 +35,10 @@ fn emulated() -> (emulators::Camera, DeviceConfig) {
 
 /// The first picture of a stream.
 fn first(config: &DeviceConfig) -> Frame {
+    first_of(config, STREAM)
+}
+
+fn first_of(config: &DeviceConfig, command: Command) -> Frame {
     let mut camera = Camera::new(config).unwrap();
     camera.open().unwrap();
     let cancel = Cancel::default();
@@ -42,7 +47,7 @@ fn first(config: &DeviceConfig) -> Frame {
         frames.borrow_mut().push(frame);
         cancel.cancel();
     };
-    let completion = camera.execute(STREAM, &Context::new(LONG, &cancel, &emit));
+    let completion = camera.execute(command, &Context::new(LONG, &cancel, &emit));
     assert_eq!(completion, Completion::Canceled);
     frames.into_inner().remove(0)
 }
@@ -58,6 +63,44 @@ fn a_document_before_the_camera_is_seen_and_made_straight() {
     assert!(straighten_jpeg(&frame.jpeg).is_some());
     let verdict = face::judge(&frame.rgb, frame.width, frame.height);
     assert_eq!(verdict, face::Verdict::Missing);
+}
+
+#[test]
+fn of_a_stream_only_the_part_that_is_the_tray_comes_out() {
+    let (camera, config) = emulated();
+    camera.show(scenes::document(5).unwrap());
+    let whole = first(&config);
+    let full = decode_whole(&whole.jpeg).unwrap();
+    let margins = [100, 50, 200, 100];
+    let command = Command::StreamPart {
+        crop: Crop::new(margins).unwrap(),
+        preview_width: 640,
+        frames_per_second: 30,
+    };
+    let part = first_of(&config, command);
+    let kept = decode_whole(&part.jpeg).unwrap();
+    assert_eq!(
+        kept.width(),
+        full.width() - full.width() / 10 - full.width() / 5
+    );
+    assert_eq!(
+        kept.height(),
+        full.height() - full.height() / 20 - full.height() / 10
+    );
+    // The same place has the same color, but for what encoding once more does to it.
+    let (full, kept) = (full.into_rgb8(), kept.into_rgb8());
+    let (x, y) = (kept.width() / 2, kept.height() / 2);
+    let there = full.get_pixel(x + full.width() / 10, y + full.height() / 20);
+    for (found, expect) in kept.get_pixel(x, y).0.iter().zip(there.0) {
+        assert!(found.abs_diff(expect) < 24, "{found} is not {expect}");
+    }
+    // What was cut off before is not looked for a page in; the page on the tray is still found.
+    let whole_tray = Command::StreamPart {
+        crop: Crop::new([20, 20, 20, 20]).unwrap(),
+        preview_width: 640,
+        frames_per_second: 30,
+    };
+    assert!(straighten_jpeg(&first_of(&config, whole_tray).jpeg).is_some());
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod link;
 mod presenter;
 mod print;
 mod profile;
+mod raster;
 mod status;
 mod text;
 
@@ -29,6 +30,7 @@ pub use self::device_id::DeviceId;
 pub use self::full_status::FullStatus;
 use self::link::Link;
 pub use self::profile::{Charset, Cut, Dialect, Profile, QrPrinting};
+pub use self::raster::Edge;
 pub use self::status::{Condition, Report, ReportParser};
 pub use self::text::{Align, Element, QrCode, QrLevel, SlipText, TextLine, encode};
 

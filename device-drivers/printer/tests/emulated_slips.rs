@@ -20,7 +20,8 @@ use kiosk_emulators::{
     Misbehavior, SlipOutcome, SlipPrinter as Emulator, SlipPrinterConfig, SlipTransport,
 };
 use kiosk_printer::escpos::{
-    Align, Command, Element, Event, QrCode, QrLevel, SlipPrinter, SlipRaster, SlipText, TextLine,
+    Align, Command, Edge, Element, Event, QrCode, QrLevel, SlipPrinter, SlipRaster, SlipText,
+    TextLine,
 };
 use tempfile::TempDir;
 
@@ -150,6 +151,40 @@ fn check_transport(transport: SlipTransport, model: &str) {
         bench.driver.status().unwrap().readings["confirmation"],
         "process-id"
     );
+    bench.assert_strict();
+}
+
+/// The first black column of the newest slip, of the paper's dots.
+fn first_column(bench: &Bench) -> u32 {
+    let file = bench.emulator.prints().pop().unwrap().file;
+    let picture = image::open(file).unwrap().into_luma8();
+    let is_black = |x: &u32| (0..picture.height()).any(|y| picture.get_pixel(*x, y).0[0] < 128);
+    (0..picture.width()).find(is_black).unwrap()
+}
+
+#[test]
+fn a_moved_slip_comes_out_just_so_far_beside_the_other() {
+    let mut bench = bench(over(SlipTransport::Tcp), "");
+    bench.driver.open().unwrap();
+    let slip = || SlipRaster {
+        width_dots: 576,
+        rows: [[0; 9].as_slice(), &[0xFF; 8], &[0; 55]]
+            .concat()
+            .repeat(80),
+    };
+    let (_, completion) = bench.print(Command::Print(slip()), ignore);
+    assert_eq!(completion, Completion::Success);
+    let before = first_column(&bench);
+    for dots in [13, -16, 3] {
+        let (moved, by) = slip().shifted(dots, 576, Edge::Keep);
+        assert_eq!(by, dots);
+        let (_, completion) = bench.print(Command::Print(moved), ignore);
+        assert_eq!(completion, Completion::Success);
+        assert_eq!(
+            first_column(&bench),
+            before.checked_add_signed(dots).unwrap()
+        );
+    }
     bench.assert_strict();
 }
 

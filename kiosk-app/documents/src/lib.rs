@@ -10,6 +10,7 @@ mod fonts;
 mod pdf;
 mod qr;
 mod raster;
+mod shift;
 mod typesetter;
 mod world;
 
@@ -18,4 +19,5 @@ pub use fonts::SYSTEM_FONT_DIRS;
 pub use pdf::{PDF_BYTES_MAX, PDF_PAGES_MAX, pdf_page_count, pdf_pages};
 pub use qr::qr_svg;
 pub use raster::{Bits, Page};
+pub use shift::{Offset, pdf_shifted};
 pub use typesetter::{Document, Template, Typesetter};

@@ -54,7 +54,7 @@ pub fn pdf_page_count(pdf: &[u8]) -> Result<usize, DocumentError> {
 }
 
 /// Runs the foreign code in a thread of its own and waits for it with a deadline.
-fn apart<T: Send + 'static>(
+pub(crate) fn apart<T: Send + 'static>(
     pdf: &[u8],
     work: impl FnOnce(Vec<u8>) -> Result<T, DocumentError> + Send + 'static,
 ) -> Result<T, DocumentError> {
@@ -96,7 +96,7 @@ fn apart<T: Send + 'static>(
     }
 }
 
-fn load(pdf: Vec<u8>) -> Result<Pdf, DocumentError> {
+pub(crate) fn load(pdf: Vec<u8>) -> Result<Pdf, DocumentError> {
     let pdf = Pdf::new(pdf).map_err(|error| DocumentError::PdfUnreadable {
         reason: match error {
             LoadPdfError::Decryption(_) => "it is encrypted",

@@ -132,32 +132,55 @@ fn menu() -> View {
     })
 }
 
-/// A device with a fault and the picture of what mends it.
+/// A device with a fault: what is wrong, what to do and the picture of it, then its tests, then what can
+/// be done, then how it is; long figures last.
 fn device() -> View {
     view(StaffPage {
-        warning: "回执纸用完了，等了 14 分钟。".to_owned(),
+        warning: "回执纸用完了，等了 14 分钟。 · 村工作人员".to_owned(),
         intro: "打开打印机上盖，取出空纸芯。放入新纸卷，纸头从下面绕到前面。合上盖子。".to_owned(),
         drawing: "paper-out".to_owned(),
-        sections: vec![section(
-            "",
-            vec![
-                row(Mark::Bad, "状态", "缺纸"),
-                row(Mark::None, "故障代码", "printer.media-empty"),
-                row(Mark::None, "型号", "SP-80 · 固件 3.12"),
-                touchable(
+        sections: vec![
+            section(
+                "测试",
+                vec![touchable(
+                    "test",
+                    Mark::Good,
+                    "凭条打印机：测试凭条",
+                    "通过",
+                    "2026-02-27 10:12 测试一",
+                )],
+            ),
+            section(
+                "维修单",
+                vec![touchable(
                     "ticket",
                     Mark::Caution,
-                    "工单 T001-0007",
+                    "T001-0007",
                     "等待处理",
                     "须在 2026年3月2日 13:27 前到场",
-                ),
-                row(Mark::Good, "上次检测", "2月27日 通过"),
-            ],
-        )],
+                )],
+            ),
+            section(
+                "可以做的",
+                vec![
+                    touchable("level", Mark::None, "日志详细程度", "", ""),
+                    touchable("monitor", Mark::None, "看通信内容", "", ""),
+                ],
+            ),
+            section(
+                "现在的读数",
+                vec![
+                    row(Mark::Bad, "状态", "要人处理"),
+                    row(Mark::None, "纸", "用完了"),
+                ],
+            ),
+            section("设备信息", vec![row(Mark::None, "型号", "SP-80")]),
+            section("开机以来", vec![row(Mark::None, "缺纸", "×14")]),
+        ],
         actions: vec![
-            action("test", "纸已换好，开始检测", "play"),
-            action("log", "通信记录", "list"),
-            action("reset", "重新连接", "repeat"),
+            action("test", "检测这台设备", "play"),
+            action("reset", "重新连接设备", "repeat"),
+            action("full", "已经装满", "check"),
         ],
         ..page("device", "回执打印机")
     })

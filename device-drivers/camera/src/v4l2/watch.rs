@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use kiosk_device::{Completion, Context, Fault, clock};
 
 use crate::camera::{Event, LOOK_LIMIT, Viewer, stalled};
-use crate::picture::{Frame, Infrared, PictureError};
-use crate::video::{Layout, to_frame, to_gray};
+use crate::picture::{Frame, Infrared, PictureError, Wanted};
+use crate::video::{Layout, to_gray, to_wanted};
 
 /// Pictures of two eyes are of the same moment when they are no further apart (§7).
 const PAIR_LIMIT: Duration = Duration::from_millis(50);
@@ -251,8 +251,8 @@ fn watch<F: Frames>(
         let infrared = look(&mut eyes.infrared, Some(held.stamp));
         let began_at = clock::now();
         viewer
-            .show(context, |width| {
-                with_infrared(layout, &held.bytes, width, infrared)
+            .show(context, |wanted| {
+                with_infrared(layout, &held.bytes, wanted, infrared)
             })
             .map_err(|fault| Ending::Completion(Completion::Failed(fault)))?;
         *shown += 1;
@@ -284,12 +284,13 @@ fn look<F: Frames>(infrared: &mut Option<Eye<F>>, moment: Option<Stamp>) -> Opti
 fn with_infrared(
     layout: Layout,
     bytes: &[u8],
-    preview_width: u32,
+    wanted: Wanted,
     infrared: Option<Infrared>,
 ) -> Result<Frame, PictureError> {
     Ok(Frame {
-        infrared,
-        ..to_frame(layout, bytes, preview_width)?
+        // The whole of one moment beside a part of it would not be the same sight.
+        infrared: infrared.filter(|_| wanted.crop.is_none()),
+        ..to_wanted(layout, bytes, wanted)?
     })
 }
 
@@ -373,7 +374,7 @@ mod tests {
 
     fn viewer() -> Viewer {
         Viewer::new(Pace {
-            preview_width: 8,
+            wanted: 8.into(),
             interval: Duration::ZERO,
         })
     }
