@@ -26,6 +26,7 @@ use kiosk_emulators::{
     UpsConfig, slip_code,
 };
 use kiosk_sealing::{RecipientSecret, Suite};
+use offline_cache::Cache;
 use tempfile::TempDir;
 
 /// A mixer that keeps its volume in a file beside it, and a player that keeps what it was given.
@@ -401,6 +402,54 @@ fn a_page_printer_fails_without_paper_and_passes_when_somebody_has_seen_the_page
 }
 
 #[test]
+fn kept_calibrations_are_in_force_when_devices_are_opened() {
+    let world = World::new(&["page-printer", "slip-printer", "qr-scanner", "camera"]);
+    let moved = "/MediaBox [-8.5039 -4.2520 ";
+    let is_moved = || {
+        let file = world.bench.documents().pop().unwrap().file;
+        let bytes = fs::read(file).unwrap();
+        bytes
+            .windows(moved.len())
+            .any(|window| window == moved.as_bytes())
+    };
+    world.passes("page-printer.pattern", "pages");
+    assert!(!is_moved());
+    let keep = |what: &str, json: &str| {
+        let store = world.config.paths.state.join("store");
+        let now = clock::now().at;
+        let (mut cache, _) = Cache::open_with(&store, &world.config.store_options(), now).unwrap();
+        cache
+            .set_calibration(what, json, "tech.ce-shi", now)
+            .unwrap();
+    };
+    // 3 mm to the right, 1.5 mm upwards.
+    keep(
+        "print-offset",
+        "{\"right-tenth-mm\":30,\"down-tenth-mm\":-15}",
+    );
+    world.passes("page-printer.pattern", "pages");
+    assert!(is_moved());
+    keep("slip-offset", "{\"right-dots\":-12}");
+    let outcome = world.passes("slip-printer.pattern", "slips");
+    assert_eq!(
+        outcome.figures["read-back"], "scanner",
+        "a moved slip is still read"
+    );
+    // The sheet lies at the left of the middle: where the crop takes that away, nothing is read.
+    keep(
+        "camera-crop",
+        "{\"left-permille\":20,\"top-permille\":20,\"right-permille\":20,\"bottom-permille\":20}",
+    );
+    world.passes("camera.picture", "table");
+    keep(
+        "camera-crop",
+        "{\"left-permille\":600,\"top-permille\":0,\"right-permille\":0,\"bottom-permille\":0}",
+    );
+    let outcome = world.test("camera.picture", "table");
+    assert_eq!(outcome.verdict, Verdict::Failed, "{outcome:?}");
+}
+
+#[test]
 fn a_face_camera_fails_unplugged_and_passes_when_somebody_looks() {
     let world = World::new(&["camera"]);
     let (fault, mend) = (cut(Device::Camera), plug(Device::Camera));
@@ -513,7 +562,7 @@ fn without_anybody_every_device_is_reported_and_outcomes_are_kept() {
     let store = world.config.paths.state.join("store");
     let options = world.config.store_options();
     let at = clock::now().at;
-    let (cache, _) = offline_cache::Cache::open_with(&store, &options, at).unwrap();
+    let (cache, _) = Cache::open_with(&store, &options, at).unwrap();
     let kept = cache.latest_tests().unwrap();
     assert_eq!(kept.len(), summary.tests.len());
     let tickets = cache.tickets(true, 10).unwrap();

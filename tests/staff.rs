@@ -8,7 +8,10 @@
 
 use std::collections::BTreeSet;
 
-use kiosk_app::event::{Effect, Ending, Event, Note, Order, PrintNews, Receipt, Standing, Ticket};
+use kiosk_app::calibration::{Calibrated, Calibrations};
+use kiosk_app::event::{
+    Effect, Ending, Event, Lens, Note, Order, PrintNews, Receipt, Standing, Ticket,
+};
 use kiosk_app::selftest::{Finding, Verdict, plans};
 use kiosk_app::words::Lang;
 use kiosk_app::workbench::{Act, Facts, Found, Permission, Topic, Work};
@@ -17,7 +20,8 @@ use kiosk_sealing::unlock::Role;
 use kiosk_tests::random::Random;
 use kiosk_tests::{Stage, adult, elder};
 use kiosk_ui::{
-    Choice, Key, Language, Picture, Screen, StaffPage, StaffRow, StaffSection, TextSize, Touch,
+    Choice, Correction, Key, Language, Pattern, Picture, Screen, StaffPage, StaffRow, StaffSection,
+    TextSize, Touch,
 };
 use uuid::Uuid;
 
@@ -481,6 +485,7 @@ fn what_a_role_may_not_do_does_not_happen_and_is_not_shown() {
         (Role::VillageStaff, "act:export-evidence"),
         (Role::Inspector, "act:close-day"),
         (Role::Inspector, "act:daily-open"),
+        (Role::Inspector, "act:print-check"),
         (Role::Inspector, "act:recording:on:camera"),
         (
             Role::Inspector,
@@ -489,6 +494,7 @@ fn what_a_role_may_not_do_does_not_happen_and_is_not_shown() {
         (Role::Inspector, "test:machine.disk:"),
         (Role::Vendor, "topic:queue"),
         (Role::Vendor, "act:export-queue"),
+        (Role::Vendor, "act:print-day"),
         (Role::Vendor, "act:replenish:paper:slip-printer"),
         (Role::Technician, "act:try-normally"),
         (Role::Technician, "test:slip-printer.pattern:camera"),
@@ -1101,6 +1107,138 @@ fn the_daily_check_asks_prints_a_test_slip_by_itself_and_opens_the_day() {
 }
 
 #[test]
+fn the_closing_check_prints_the_day_by_itself_and_its_checklist_when_somebody_wants_it() {
+    let mut stage = enter(Role::VillageStaff);
+    stage.choose("act:daily-close");
+    for _ in 0..4 {
+        assert_eq!(page(&stage).name, "daily-check");
+        stage.choose("act:yes");
+    }
+    assert_eq!(page(&stage).name, "daily-done");
+    let made = acts(&stage);
+    assert!(
+        matches!(&made[..], [Act::Daily { kind: "close", .. }, Act::PrintDay]),
+        "the check is kept before its day is counted: {made:?}"
+    );
+    let (ticket, _) = asked(&mut stage);
+    let words = "正在打印".to_owned();
+    let is_done = true;
+    answer(&mut stage, ticket, Found::Said { words, is_done });
+    // Paper of somebody else says nothing here; the own paper ends, is put in, and comes out.
+    let printed = kiosk_app::words::text(Lang::ZhHans, "staff.printed");
+    stage.send(Event::Print(Ticket(9_999), PrintNews::Presented));
+    assert_ne!(page(&stage).intro, printed);
+    stage.send(Event::Print(
+        ticket,
+        PrintNews::Stopped("printer.media-empty"),
+    ));
+    let empty = kiosk_app::problem::get("printer.media-empty").title(Lang::ZhHans);
+    assert_eq!(page(&stage).warning, empty);
+    stage.send(Event::Print(ticket, PrintNews::Presented));
+    assert_eq!(page(&stage).intro, printed);
+    stage.effects.clear();
+    let button = "act:print-check".to_owned();
+    assert!(ids(&page(&stage)).contains(&button));
+    stage.choose(&button);
+    assert!(matches!(&acts(&stage)[..], [Act::PrintCheck]));
+}
+
+#[test]
+fn the_opening_check_prints_its_test_slip_and_no_numbers() {
+    let mut stage = enter(Role::VillageStaff);
+    stage.choose("act:daily-open");
+    for _ in 0..6 {
+        stage.choose("act:yes");
+    }
+    vanish(&mut stage, DeviceClass::SlipPrinter);
+    stage.wait(30);
+    assert_eq!(page(&stage).name, "daily-done");
+    assert!(!acts(&stage).iter().any(|act| matches!(act, Act::PrintDay)));
+}
+
+#[test]
+fn what_can_be_done_with_a_device_stands_before_its_figures() {
+    let section = |title: &str| StaffSection {
+        title: title.to_owned(),
+        rows: vec![StaffRow {
+            label: title.to_owned(),
+            ..StaffRow::default()
+        }],
+    };
+    let button = |id: &str| Choice {
+        id: id.to_owned(),
+        label: id.to_owned(),
+        ..Choice::default()
+    };
+    let acts = [
+        "test:slip-printer.pattern:slip-printer",
+        "act:retry:slip-printer",
+        "act:replenish:paper:slip-printer",
+        "act:recording:on:slip-printer",
+        "act:levels:slip-printer",
+        "monitor:slip-printer",
+    ];
+    let shown = |role| {
+        let mut stage = enter(role);
+        stage.choose("topic:devices");
+        stage.choose("device:slip-printer");
+        let (ticket, _) = asked(&mut stage);
+        let facts = Facts {
+            sections: vec![section("tests"), section("readings"), section("counters")],
+            figures_from: Some(1),
+            acts: acts.map(button).to_vec(),
+            ..Facts::default()
+        };
+        answer(&mut stage, ticket, Found::Facts(Box::new(facts)));
+        let page = page(&stage);
+        let titles: Vec<String> = page
+            .sections
+            .iter()
+            .map(|section| section.title.clone())
+            .collect();
+        let buttons: Vec<String> = page.actions.iter().map(|act| act.id.clone()).collect();
+        (titles, buttons, ids(&page))
+    };
+    let can_do = kiosk_app::words::text(Lang::ZhHans, "staff.can-do");
+    let (titles, buttons, all) = shown(Role::Technician);
+    assert_eq!(titles, ["tests", can_do, "readings", "counters"]);
+    assert_eq!(buttons, acts[..3], "the test is the first button");
+    assert_eq!(
+        all.len(),
+        acts.len(),
+        "and nothing stands there twice: {all:?}"
+    );
+    // Whoever may only fill paper up has that as the first button, and no dead rows.
+    let (titles, buttons, _) = shown(Role::VillageStaff);
+    assert_eq!(titles, ["tests", "readings", "counters"]);
+    assert_eq!(buttons, ["act:replenish:paper:slip-printer"]);
+}
+
+#[test]
+fn a_log_level_lasts_as_long_as_the_visit_unless_a_time_was_chosen_first() {
+    let mut stage = enter(Role::Technician);
+    let level = |act: &Act| match act {
+        Act::Level { level, keep_h, .. } => Some((*level, *keep_h)),
+        _ => None,
+    };
+    stage.choose("act:levels:slip-printer");
+    stage.choose("act:level:debug:0:slip-printer");
+    stage.choose("act:levels:slip-printer");
+    stage.choose("act:keep:24");
+    let shown = page(&stage);
+    assert_eq!(shown.name, "levels");
+    assert!(!ids(&shown).contains(&"act:level:trace:0:slip-printer".to_owned()));
+    stage.choose("act:level:trace:24:slip-printer");
+    // Longer than a day is not offered, and means nothing where it is guessed.
+    stage.choose("act:levels:slip-printer");
+    stage.choose("act:keep:48");
+    stage.choose("act:level:trace:48:slip-printer");
+    assert_eq!(page(&stage).name, "levels");
+    let made: Vec<_> = acts(&stage).iter().filter_map(level).collect();
+    assert_eq!(made, [(Some("debug"), 0), (Some("trace"), 24)]);
+}
+
+#[test]
 fn leaving_the_daily_check_opens_no_day() {
     let mut stage = enter(Role::VillageStaff);
     stage.choose("act:close-day");
@@ -1157,12 +1295,13 @@ fn the_report_is_turned_and_its_certificate_shown() {
 }
 
 #[test]
-fn fingers_beside_their_field_are_measured_and_kept_when_somebody_says_so() {
+fn a_correction_of_the_glass_is_tried_at_once_and_kept_by_a_touch_only() {
     let mut stage = enter(Role::Technician);
     stage.choose("act:calibrate:touch");
-    for cell in [8, 11, 28, 50, 53] {
-        stage.choose(&format!("cell-{cell}"));
-    }
+    measure_glass(&mut stage, |x, y| (x - 500, y));
+    // The panel feels everything a twentieth of the glass to the left.
+    let correction = stage.view().frame.correction;
+    assert!((correction.apply(0.25, 0.5).0 - 0.3).abs() < 1e-3);
     assert!(acts(&stage).is_empty());
     stage.choose("act:save");
     let made = acts(&stage);
@@ -1175,7 +1314,152 @@ fn fingers_beside_their_field_are_measured_and_kept_when_somebody_says_so() {
     else {
         panic!("not kept: {made:?}");
     };
-    assert!(values.contains("\"right-fields\":1.0"), "{values}");
+    assert!(values.contains("\"hits\":5"), "{values}");
+    // Whoever keeps it puts it in force.
+    let mut calibrations = Calibrations::default();
+    calibrations.take(Calibrated::parse("touch", values).unwrap());
+    stage.send(Event::Calibrated(Box::new(calibrations)));
+    assert_eq!(stage.view().frame.correction, correction);
+}
+
+#[test]
+fn a_correction_that_nobody_confirms_gives_way_to_the_one_before() {
+    let mut stage = enter(Role::Technician);
+    let kept = Calibrated::parse(
+        "touch",
+        "{\"terms\":[1.0,0.0,0.1,0.0,1.0,0.0],\"hits\":5,\"residual-permille\":1.0}",
+    )
+    .unwrap();
+    let mut calibrations = Calibrations::default();
+    calibrations.take(kept);
+    stage.send(Event::Calibrated(Box::new(calibrations)));
+    let before = stage.view().frame.correction;
+    assert_ne!(before, Correction::NONE);
+    stage.choose("act:calibrate:touch");
+    measure_glass(&mut stage, |x, y| (10_000 - x, y));
+    assert_ne!(stage.view().frame.correction, before, "it is tried");
+    stage.wait(14);
+    assert_ne!(stage.view().frame.correction, before, "still");
+    stage.wait(1);
+    assert_eq!(stage.view().frame.correction, before);
+    let page = page(&stage);
+    assert!(!page.warning.is_empty() && page.pattern == Pattern::None);
+    stage.choose("act:save");
+    assert!(acts(&stage).is_empty(), "there is nothing to be kept");
+    // The same when somebody leaves the page.
+    stage.choose("act:again");
+    measure_glass(&mut stage, |x, y| (10_000 - x, y));
+    assert_ne!(stage.view().frame.correction, before);
+    stage.touch(Touch::Back);
+    assert_eq!(stage.view().frame.correction, before);
+}
+
+#[test]
+fn fingers_that_do_not_fit_to_each_other_correct_nothing() {
+    let mut stage = enter(Role::Technician);
+    stage.choose("act:calibrate:touch");
+    measure_glass(
+        &mut stage,
+        |x, y| if x == 5000 { (x + 900, y) } else { (x, y) },
+    );
+    assert_eq!(stage.view().frame.correction, Correction::NONE);
+    let uneven = page(&stage).warning;
+    stage.choose("act:again");
+    measure_glass(&mut stage, |_, _| (5000, 5000));
+    assert_eq!(stage.view().frame.correction, Correction::NONE);
+    let impossible = page(&stage).warning;
+    assert!(!uneven.is_empty() && !impossible.is_empty() && uneven != impossible);
+    stage.choose("act:save");
+    assert!(acts(&stage).is_empty());
+}
+
+/// Touches each cross, felt by the panel where `felt` says, in ten-thousandths of the glass.
+fn measure_glass(stage: &mut Stage, felt: impl Fn(i32, i32) -> (i32, i32)) {
+    for _ in 0..5 {
+        let Pattern::Cross {
+            x_permille,
+            y_permille,
+        } = page(stage).pattern
+        else {
+            panic!("no cross");
+        };
+        let place = |permille: u32| permille.cast_signed() * 10;
+        let (x, y) = felt(place(x_permille), place(y_permille));
+        stage.touch(Touch::Felt { x, y });
+    }
+}
+
+#[test]
+fn prints_are_moved_no_further_than_a_centimeter_and_begin_where_they_were() {
+    let mut stage = enter(Role::Technician);
+    let mut calibrations = Calibrations::default();
+    for (what, json) in [
+        (
+            "print-offset",
+            "{\"right-tenth-mm\":90,\"down-tenth-mm\":-5}",
+        ),
+        ("slip-offset", "{\"right-dots\":4}"),
+    ] {
+        calibrations.take(Calibrated::parse(what, json).unwrap());
+    }
+    stage.send(Event::Calibrated(Box::new(calibrations)));
+    stage.choose("act:calibrate:print-offset");
+    for _ in 0..3 {
+        stage.choose("act:more");
+    }
+    assert!(
+        !page(&stage).warning.is_empty(),
+        "more than 10 mm is refused"
+    );
+    stage.choose("act:up");
+    stage.choose("act:save");
+    stage.choose("act:calibrate:slip-offset");
+    stage.choose("act:up");
+    stage.choose("act:less");
+    stage.choose("act:less");
+    stage.choose("act:save");
+    let made: Vec<(&str, String)> = acts(&stage)
+        .into_iter()
+        .filter_map(|act| match act {
+            Act::Calibrate { what, values } => Some((what, values)),
+            _ => None,
+        })
+        .collect();
+    let expect = [
+        (
+            "print-offset",
+            "{\"right-tenth-mm\":100,\"down-tenth-mm\":-10}",
+        ),
+        ("slip-offset", "{\"right-dots\":-4}"),
+    ];
+    assert_eq!(made, expect.map(|(what, values)| (what, values.to_owned())));
+}
+
+#[test]
+fn the_crop_of_the_camera_is_set_on_the_whole_picture_and_leaves_enough() {
+    let mut stage = enter(Role::Technician);
+    stage.choose("act:calibrate:camera-crop");
+    let is_whole = |effect: &Effect| matches!(effect, Effect::Stream(_, Lens::WholeTray));
+    assert!(stage.effects.iter().any(is_whole));
+    // Fifteen steps of 20 from the left leave enough; from the right no more than twenty of them.
+    for _ in 0..15 {
+        stage.choose("act:more");
+    }
+    stage.choose("act:next");
+    stage.choose("act:next");
+    for _ in 0..20 {
+        stage.choose("act:more");
+    }
+    assert!(page(&stage).warning.is_empty());
+    stage.choose("act:more");
+    assert!(!page(&stage).warning.is_empty());
+    stage.choose("act:save");
+    let made = acts(&stage);
+    assert!(
+        matches!(&made[..], [Act::Calibrate { what: "camera-crop", values }]
+            if values.contains("\"left-permille\":300") && values.contains("\"right-permille\":400")),
+        "{made:?}"
+    );
 }
 
 #[test]
@@ -1194,6 +1478,26 @@ fn the_scanner_is_measured_by_three_codes_and_no_code_counts_twice() {
     assert!(
         matches!(&made[..], [Act::Calibrate { what: "scanner", values }]
             if values.contains("\"reads\":3") && values.contains("\"median-ms\":2000")),
+        "{made:?}"
+    );
+}
+
+#[test]
+fn a_code_that_the_scanner_does_not_read_in_time_counts_as_missed() {
+    let mut stage = enter(Role::Technician);
+    stage.choose("act:calibrate:scanner");
+    let code = page(&stage).code.unwrap();
+    scanned(&mut stage, &code);
+    for _ in 0..2 {
+        assert_ne!(page(&stage).code.as_ref(), Some(&code));
+        stage.wait(30);
+    }
+    assert_eq!(page(&stage).code, None, "it is over");
+    stage.choose("act:save");
+    let made = acts(&stage);
+    assert!(
+        matches!(&made[..], [Act::Calibrate { what: "scanner", values }]
+            if values.contains("\"reads\":1") && values.contains("\"of\":3")),
         "{made:?}"
     );
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::boot::Boot;
 use crate::clock::Moment;
+use crate::config::{Mistake, kept};
 use crate::event::{Erasure, Note};
 use crate::keys::{KeyError, Keys};
 
@@ -88,6 +89,12 @@ impl AuditLog {
             });
             write(cache, &entry("safe-mode.entered", &detail), now);
         }
+    }
+
+    /// The configuration is wrong, and the terminal runs with the last good one.
+    pub(crate) fn kept(cache: &mut Cache, mistake: &Mistake, now: Moment) {
+        let detail = json!({ "line": mistake.line, "mistake": mistake.kind });
+        write(cache, &entry(kept::CODE, &detail), now);
     }
 
     /// The program ends; the head is signed once more.

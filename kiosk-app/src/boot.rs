@@ -61,6 +61,9 @@ pub enum Cause {
     MachineDown,
     /// Somebody wanted safe mode.
     ByHand,
+    /// The configuration is wrong and no earlier one was kept. Lasts as long as the file is wrong, and
+    /// is never counted.
+    Configuration,
 }
 
 impl Cause {
@@ -74,6 +77,7 @@ impl Cause {
             Self::Killed => "boot.killed",
             Self::MachineDown => "boot.machine-down",
             Self::ByHand => "boot.by-hand",
+            Self::Configuration => "boot.configuration",
         }
     }
 
@@ -321,6 +325,8 @@ fn bounded(words: &str) -> String {
 pub struct Boot {
     directory: PathBuf,
     mode: Mode,
+    /// Safe mode has ended badly since it began: what it drove may be why.
+    is_wary: bool,
     release: Option<Release>,
 }
 
@@ -339,10 +345,12 @@ impl Boot {
         });
         let machine = machine_run();
         let mut mode = Mode::Normal;
+        let mut is_wary = false;
         let mut release = None;
         let changed = there.and_then(|()| {
             change(directory, |book| {
                 mode = book.begin(&machine, last_words.as_deref(), now);
+                is_wary = book.safe_crashes > 0;
                 release = book.release.take();
             })
         });
@@ -372,6 +380,7 @@ impl Boot {
         Self {
             directory: directory.to_owned(),
             mode,
+            is_wary,
             release,
         }
     }
@@ -379,6 +388,14 @@ impl Boot {
     /// How to start.
     pub fn mode(&self) -> &Mode {
         &self.mode
+    }
+
+    /// True in a safe mode that has ended well so far: it may drive the scanner, by which staff come
+    /// in. Once it has ended badly nothing is driven any more, and a stick is the way in; so it is
+    /// from the start where the whole machine went down, for which a device may be the reason.
+    pub(crate) fn may_scan(&self) -> bool {
+        let is_down = |reason: &Reason| reason.cause == Cause::MachineDown;
+        matches!(&self.mode, Mode::Safe(reason) if !is_down(reason)) && !self.is_wary
     }
 
     /// Who ended safe mode before this run.
@@ -656,6 +673,32 @@ mod tests {
             matches!(book.begin(HERE, None, at(6)), Mode::Safe(_)),
             "a safe mode that ran for long was well"
         );
+    }
+
+    #[test]
+    fn the_scanner_is_driven_in_safe_mode_until_that_ends_badly() {
+        let directory = tempfile::tempdir().unwrap();
+        let begin = || Boot::begin(directory.path(), at(1));
+        assert!(!begin().may_scan(), "not in safe mode");
+        hold(directory.path(), "wang", at(1)).unwrap();
+        assert!(begin().may_scan());
+        let wary = begin();
+        assert!(!wary.may_scan(), "it ended badly with the scanner");
+        wary.proven();
+        wary.ended();
+        assert!(begin().may_scan(), "it ran for long without");
+        let down = Boot {
+            mode: Mode::Safe(Reason {
+                cause: Cause::MachineDown,
+                words: String::new(),
+                count: OUTAGES_MAX,
+                since: at(1),
+            }),
+            is_wary: false,
+            directory: directory.path().to_owned(),
+            release: None,
+        };
+        assert!(!down.may_scan(), "a device may take the machine down");
     }
 
     #[test]

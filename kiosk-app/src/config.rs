@@ -1,5 +1,5 @@
 //! `kiosk.toml`: the one file that makes a program into this terminal. Read once at start; a mistake
-//! stops the start with file, line and what to write.
+//! is told with file, line and what to write, and the last good file is used where one was kept.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,15 @@ use std::str::FromStr;
 
 use jiff::civil::Time;
 use kiosk_device::DeviceConfig;
+use kiosk_sealing::unlock::Revocations;
 use kiosk_sealing::{Algorithm, KeySource, PublicKey, RecipientKey};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+
+pub mod kept;
+pub mod mistake;
+
+pub use mistake::Mistake;
 
 /// File of the device key in the directory of the durable state, where none else is configured.
 const DEVICE_KEY: &str = "device-key.pk8";
@@ -57,6 +63,7 @@ pub struct Config {
 pub struct Source {
     path: Option<PathBuf>,
     text: String,
+    mistake: Option<Mistake>,
 }
 
 impl Source {
@@ -68,6 +75,11 @@ impl Source {
     /// The text.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// What is wrong with the file, where a copy of the last good one is used in its place.
+    pub fn mistake(&self) -> Option<&Mistake> {
+        self.mistake.as_ref()
     }
 }
 
@@ -86,6 +98,8 @@ pub struct Staff {
     /// Operators whose signature lets staff in, as `kiosk-admin` printed them. None: nobody comes in.
     #[serde(deserialize_with = "from_texts")]
     pub unlock_keys: Vec<PublicKey>,
+    /// What no longer counts before its date, as `kiosk-admin revoke` printed it; empty for nothing.
+    pub revocations: String,
     /// Minutes without a touch after which the mode ends; 1 to 60.
     pub idle_minutes: u32,
     /// Input of an I/O board whose closing ends the mode, such as `cabinet-door`; empty for none.
@@ -98,6 +112,7 @@ impl Default for Staff {
     fn default() -> Self {
         Self {
             unlock_keys: Vec::new(),
+            revocations: String::new(),
             idle_minutes: 5,
             door: String::new(),
             sticks: Vec::new(),
@@ -389,7 +404,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the file, the line and what to write there.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        let text = kept::read_text(path).map_err(|source| ConfigError::Unreadable {
             path: path.to_path_buf(),
             source,
         })?;
@@ -521,6 +536,20 @@ impl Config {
         if self.staff.sticks.iter().any(|path| !path.is_absolute()) {
             return Err(("sticks", "a stick is an absolute path".to_owned()));
         }
+        let Staff {
+            unlock_keys,
+            revocations,
+            ..
+        } = &self.staff;
+        let none = Revocations::default();
+        if !revocations.is_empty()
+            && let Err(error) = Revocations::verify(revocations, unlock_keys, &none)
+        {
+            return Err((
+                "revocations",
+                format!("a list of `kiosk-admin revoke`, signed by one of unlock_keys: {error}"),
+            ));
+        }
         Ok(())
     }
 
@@ -643,6 +672,11 @@ items = "items"
             ("[staff]\nidle_minutes = 0\n", 13, "1 to 60"),
             ("[staff]\nsticks = [\"stick\"]\n", 13, "absolute"),
             ("[staff]\nunlock_keys = [\"x\"]\n", 13, "no key"),
+            (
+                "[staff]\nrevocations = \"KV1:\"\n",
+                13,
+                "kiosk-admin revoke",
+            ),
             ("[key]\nsource = \"credential\"\n", 13, "needs `name"),
             ("[key]\nsource = \"floppy\"\n", 13, "floppy"),
             ("[key]\nalgorithm = \"rsa\"\n", 13, "sm2-sm3"),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use kiosk_device::Sensitive;
-use kiosk_documents::{Bits, DocumentError, Template, Typesetter, pdf_pages, qr_svg};
+use kiosk_documents::{
+    Bits, DocumentError, Offset, Template, Typesetter, pdf_pages, pdf_shifted, qr_svg,
+};
 use kiosk_ui::Picture;
 
 use crate::event::{Event, PageSet, Slip, Ticket};
@@ -35,6 +37,7 @@ enum SlipError {
 enum Work {
     Slip(Ticket, Box<Slip>, PathBuf),
     Paint(Ticket, Arc<Sensitive<Vec<u8>>>),
+    Move(Ticket, Arc<Sensitive<Vec<u8>>>, u32, Offset),
     Forget,
 }
 
@@ -87,6 +90,19 @@ impl Documents {
             .map_err(|_| "document.busy")
     }
 
+    /// Moves the pages of a document on their paper; the answer is `Input::PagesMoved`.
+    pub(crate) fn shift(
+        &self,
+        ticket: Ticket,
+        pdf: Arc<Sensitive<Vec<u8>>>,
+        pages: u32,
+        offset: Offset,
+    ) -> Result<(), &'static str> {
+        self.inbox
+            .try_send(Work::Move(ticket, pdf, pages, offset))
+            .map_err(|_| "document.busy")
+    }
+
     /// Drops what typesetting keeps for speed: it holds text of the visit.
     pub(crate) fn forget(&self) {
         if self.inbox.try_send(Work::Forget).is_err() {
@@ -114,6 +130,9 @@ fn run(fonts: &[PathBuf], work: &Receiver<Work>, out: &SyncSender<Input>) {
                 continue;
             }
             Work::Paint(ticket, pdf) => Input::Event(Event::Pages(ticket, paint(&pdf))),
+            Work::Move(ticket, pdf, pages, offset) => {
+                Input::PagesMoved(ticket, moved(pdf, offset), pages)
+            }
         };
         if out.send(answer).is_err() {
             return;
@@ -143,6 +162,17 @@ fn typeset(
         files: &[("qr.svg", qr)],
     })?;
     Ok(document.page_bits(0, SLIP_WIDTH_DOTS)?)
+}
+
+/// The document where it should stand; as it is where that cannot be done: somebody waits for it.
+fn moved(pdf: Arc<Sensitive<Vec<u8>>>, offset: Offset) -> Arc<Sensitive<Vec<u8>>> {
+    match pdf_shifted(pdf.expose(), offset) {
+        Ok(moved) => Arc::new(Sensitive::new(moved)),
+        Err(error) => {
+            tracing::warn!(%error, "a document is printed where the printer begins");
+            pdf
+        }
+    }
 }
 
 fn paint(pdf: &Sensitive<Vec<u8>>) -> Result<PageSet, &'static str> {

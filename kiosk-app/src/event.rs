@@ -12,6 +12,7 @@ use kiosk_ui::{Picture, Touch};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::calibration::Calibrations;
 use crate::person::Person;
 use crate::selftest::{Finding, Probe};
 use crate::workbench::{Found, Work};
@@ -25,8 +26,10 @@ pub struct Ticket(pub u64);
 pub enum Lens {
     /// The camera that looks at the visitor.
     Face,
-    /// The camera that looks at the document tray.
+    /// The camera that looks at the document tray: the tray alone, where its crop was set.
     Document,
+    /// The same camera with all that it sees, for setting the crop.
+    WholeTray,
 }
 
 /// Something happened.
@@ -113,6 +116,8 @@ pub enum Event {
     Staff(Ticket, Box<Found>),
     /// What a probe of a test found.
     Probed(Ticket, Finding),
+    /// Calibrations that are in force from now on: all of them, in place of the last.
+    Calibrated(Box<Calibrations>),
     /// A guided test was run without the glass: a device that failed serves no visitors until it
     /// passes.
     Tested {

@@ -22,8 +22,9 @@ use kiosk_qr_scanner as qr_scanner;
 use kiosk_smart_card as smart_card;
 use kiosk_ui::Picture;
 
+use crate::calibration::Calibrations;
 use crate::devices::{self, Fitted, Roster};
-use crate::event::{Credential, Ending, Event, Frame, Lens, PrintNews, Ticket};
+use crate::event::{Ending, Event, Frame, Lens, PrintNews, Ticket};
 use crate::person::{Person, Sex, Source};
 use crate::runtime::Input;
 use crate::selftest::machine::{Machine, Player, Typeset};
@@ -94,6 +95,10 @@ pub struct Hub {
     typesetting: HashSet<Ticket>,
     /// The stroke that is being drawn on a pad.
     stroke: Stroke,
+    /// What is calibrated at this place.
+    calibrations: Calibrations,
+    /// Width of the slip printer's head.
+    head_dots: u32,
 }
 
 /// What is known of one stroke: how many points, never where.
@@ -118,6 +123,8 @@ enum Kind {
     Code,
     Stream(Lens),
     Slip,
+    /// A slip of the staff, which is no visitor's.
+    StaffSlip,
     Pages,
     /// A card that is read for a test: what it says stays here.
     TestCard,
@@ -165,6 +172,7 @@ impl Hub {
             }
             DeviceClass::SlipPrinter => {
                 let new = escpos::SlipPrinter::new;
+                self.head_dots = new(config)?.profile().width_dots;
                 self.slip = Some(self.fit(config, new, inbox, DeviceReport::Slip)?);
             }
             DeviceClass::PagePrinter => {
@@ -344,14 +352,25 @@ impl Hub {
 
     /// Streams pictures. A terminal with one camera uses it for both purposes.
     pub(crate) fn stream(&mut self, ticket: Ticket, lens: Lens) -> Result<(), &'static str> {
+        let place = match lens {
+            Lens::Face => Lens::Face,
+            Lens::Document | Lens::WholeTray => Lens::Document,
+        };
         let camera = self
             .cameras
-            .get(&lens)
+            .get(&place)
             .or_else(|| self.cameras.values().next())
             .ok_or("camera.no-device")?;
-        let command = camera::Command::Stream {
-            preview_width: PREVIEW_WIDTH,
-            frames_per_second: PREVIEW_RATE,
+        let command = match self.calibrations.crop.filter(|_| lens == Lens::Document) {
+            Some(crop) => camera::Command::StreamPart {
+                crop,
+                preview_width: PREVIEW_WIDTH,
+                frames_per_second: PREVIEW_RATE,
+            },
+            None => camera::Command::Stream {
+                preview_width: PREVIEW_WIDTH,
+                frames_per_second: PREVIEW_RATE,
+            },
         };
         let id = camera
             .command(command, STREAM_LIMIT)
@@ -373,6 +392,25 @@ impl Hub {
         ticket: Ticket,
         raster: escpos::SlipRaster,
     ) -> Result<(), &'static str> {
+        self.put_slip(ticket, raster, Kind::Slip)
+    }
+
+    /// Prints a slip of the staff.
+    pub(crate) fn print_staff_slip(
+        &mut self,
+        ticket: Ticket,
+        raster: escpos::SlipRaster,
+    ) -> Result<(), &'static str> {
+        self.put_slip(ticket, raster, Kind::StaffSlip)
+    }
+
+    fn put_slip(
+        &mut self,
+        ticket: Ticket,
+        raster: escpos::SlipRaster,
+        kind: Kind,
+    ) -> Result<(), &'static str> {
+        let raster = self.moved(raster, escpos::Edge::Keep);
         let printer = self.slip.as_ref().ok_or("printer.no-device")?;
         let id = printer
             .command(escpos::Command::Print(raster), SLIP_LIMIT)
@@ -381,24 +419,14 @@ impl Hub {
             id,
             Running {
                 ticket,
-                kind: Kind::Slip,
+                kind,
                 pages: 0,
             },
         );
         Ok(())
     }
 
-    /// Prints the pages of a document.
-    pub(crate) fn print_pages(
-        &mut self,
-        ticket: Ticket,
-        credential: &Credential,
-        pages: u32,
-    ) -> Result<(), &'static str> {
-        self.print_report(ticket, Arc::clone(&credential.pdf), pages)
-    }
-
-    /// Prints pages of any document.
+    /// Prints the pages of a document as they are.
     pub(crate) fn print_report(
         &mut self,
         ticket: Ticket,
@@ -423,6 +451,42 @@ impl Hub {
             },
         );
         Ok(())
+    }
+
+    /// From now on prints and pictures are put right by these calibrations.
+    pub(crate) fn calibrate(&mut self, calibrations: &Calibrations) {
+        self.calibrations = calibrations.clone();
+    }
+
+    /// A slip as it has to be sent, so that it stands where it should.
+    fn moved(&self, raster: escpos::SlipRaster, edge: escpos::Edge) -> escpos::SlipRaster {
+        let dots = self.calibrations.slip_dots;
+        if dots == 0 {
+            return raster;
+        }
+        let (moved, by) = raster.shifted(dots, self.head_dots, edge);
+        if by != dots {
+            tracing::debug!(dots, by, "a slip found no room to be moved further");
+        }
+        moved
+    }
+
+    /// Pages are being moved on their paper; their print may be canceled meanwhile.
+    pub(crate) fn await_pages(&mut self, ticket: Ticket) {
+        self.typesetting.insert(ticket);
+    }
+
+    /// The pages are moved: print them, unless nobody waits for them any more.
+    pub(crate) fn print_moved(
+        &mut self,
+        ticket: Ticket,
+        pdf: Arc<Sensitive<Vec<u8>>>,
+        pages: u32,
+    ) -> Result<(), &'static str> {
+        if !self.typesetting.remove(&ticket) {
+            return Ok(());
+        }
+        self.print_report(ticket, pdf, pages)
     }
 
     /// Tones of tests are played by this thread.
@@ -525,7 +589,7 @@ impl Hub {
             return Err("printer.no-device");
         }
         let machine = self.machine.as_ref().ok_or("test.machine-silent")?;
-        machine.typeset(ticket, sheet, code)?;
+        machine.typeset(ticket, sheet, code, self.calibrations.page)?;
         self.typesetting.insert(ticket);
         Ok(None)
     }
@@ -546,6 +610,7 @@ impl Hub {
                     width_dots: bits.width_dots,
                     rows: bits.rows,
                 };
+                let raster = self.moved(raster, escpos::Edge::Cut);
                 let printer = self.slip.as_ref().ok_or("printer.no-device")?;
                 let asked = printer.command(escpos::Command::Print(raster), SLIP_LIMIT);
                 (asked, Kind::TestSlip)
@@ -632,7 +697,7 @@ impl Hub {
                     }
                     Kind::Code => self.scanner.iter().for_each(|device| device.cancel(*id)),
                     Kind::Stream(_) => self.cameras.values().for_each(|device| device.cancel(*id)),
-                    Kind::Slip | Kind::TestSlip => {
+                    Kind::Slip | Kind::StaffSlip | Kind::TestSlip => {
                         self.slip.iter().for_each(|device| device.cancel(*id));
                     }
                     Kind::Pages | Kind::TestPages => {
@@ -719,6 +784,9 @@ impl Hub {
             }
             Some(Event::Print(_, PrintNews::Presented)) if running.kind == Kind::TestSlip => {
                 ("test-slips", 1)
+            }
+            Some(Event::Print(_, PrintNews::Presented)) if running.kind == Kind::StaffSlip => {
+                ("staff-slips", 1)
             }
             Some(Event::Print(_, PrintNews::Presented)) => ("slips", 1),
             Some(_) | None => return,
@@ -976,7 +1044,7 @@ fn ended(running: Running, completion: Completion) -> Option<Event> {
             };
             tried(ticket, Some(code), false)
         }
-        Kind::Slip | Kind::Pages | Kind::TestSlip | Kind::TestPages => {
+        Kind::Slip | Kind::StaffSlip | Kind::Pages | Kind::TestSlip | Kind::TestPages => {
             let code = match ending {
                 Ending::Failed(code) => code,
                 Ending::TimeOut => "printer.time-out",

@@ -3,6 +3,7 @@
 
 mod audit;
 pub mod boot;
+pub mod calibration;
 pub mod carry;
 pub mod catalogue;
 pub mod clock;

@@ -1,6 +1,7 @@
 //! The program's log: one level for everything, and another for a single device while somebody looks
-//! at it. Changed while the program runs, forgotten when it ends. The last lines are kept in memory,
-//! so that the platform can order them; the log holds no personal data, and so do they.
+//! at it. Changed while the program runs, forgotten when it ends; what staff want to be kept for longer
+//! is the workbench's to bring back. The last lines are kept in memory, so that the platform can order
+//! them; the log holds no personal data, and so do they.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
@@ -140,6 +141,17 @@ impl Log {
             base: String::new(),
             devices: Mutex::default(),
             reload: Box::new(|_| false),
+            recent: Recent::default(),
+        }))
+    }
+
+    /// A log whose levels can be changed and that writes nothing.
+    #[cfg(test)]
+    pub(crate) fn changeable() -> Self {
+        Self(Arc::new(Shared {
+            base: "info".to_owned(),
+            devices: Mutex::default(),
+            reload: Box::new(|_| true),
             recent: Recent::default(),
         }))
     }

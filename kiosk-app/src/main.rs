@@ -1,18 +1,19 @@
 //! `kiosk`: the terminal and what a technician runs beside it.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
-use kiosk_app::boot::Boot;
 use kiosk_app::catalogue::Catalogue;
 use kiosk_app::desk::Anchor;
 use kiosk_app::devices::socket::{self, Answer, Ask};
 use kiosk_app::devices::{self, Report};
-use kiosk_app::{Config, Farewell, Terminal, clock, logging, safe, vital};
+use kiosk_app::safe::Start;
+use kiosk_app::words::Lang;
+use kiosk_app::{Config, Farewell, Terminal, clock, logging, vital};
 use kiosk_ui::{Backend, Options, Ui};
 
 mod commands;
@@ -216,17 +217,17 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run { config } => terminal(&Config::read(&config)?),
+        Command::Run { config } => terminal(&config),
         Command::Queue {
             config,
             json,
             command,
-        } => queue(&Config::read(&config)?, json, command),
-        Command::Audit { config, command } => audit(&Config::read(&config)?, command),
+        } => queue(&configuration(&config)?, json, command),
+        Command::Audit { config, command } => audit(&configuration(&config)?, command),
         Command::Key {
             config,
             command: Key::Show { json },
-        } => commands::key(&Config::read(&config)?, json),
+        } => commands::key(&configuration(&config)?, json),
         Command::SafeMode(arguments) => safe_mode::run(&arguments),
         Command::Selftest(arguments) => selftest_command::run(&arguments),
         Command::Devices {
@@ -235,7 +236,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             watch,
             command,
         } => {
-            let config = Config::read(&config)?;
+            let config = configuration(&config)?;
             match command {
                 None => show_devices(&config, json, watch),
                 Some(command) => ask_terminal(&config, command),
@@ -247,18 +248,32 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn terminal(config: &Config) -> anyhow::Result<ExitCode> {
+/// The configuration of a command: what the terminal itself would run with. Whoever types the command
+/// is told where that is not the file.
+fn configuration(path: &Path) -> anyhow::Result<Config> {
+    let config = Config::read_or_kept(path)?;
+    if let Some(mistake) = config.source.mistake() {
+        let words = mistake.words(Lang::ZhHans);
+        writeln!(
+            std::io::stderr(),
+            "kiosk: {words}\nkiosk: going on with the last good configuration"
+        )?;
+    }
+    Ok(config)
+}
+
+fn terminal(config: &Path) -> anyhow::Result<ExitCode> {
     logging::open();
     vital::silence_panic_messages();
-    let boot = Boot::begin(&config.paths.state, clock::now().at);
+    let start = Start::find(config, clock::now().at);
+    let screen = start.screen();
     let (touches, received) = Terminal::touches();
-    // Without a display there is nothing to be seen of any mode: that is no bad end.
     let ui = Ui::new(
         Options {
-            width_px: config.screen.width_px,
-            height_px: config.screen.height_px,
+            width_px: screen.width_px,
+            height_px: screen.height_px,
             backend: Backend::Window {
-                fullscreen: config.screen.is_fullscreen,
+                fullscreen: screen.is_fullscreen,
             },
             on_first_frame: Some(Box::new(|| {
                 let milliseconds = clock::now().uptime.as_millis();
@@ -267,8 +282,8 @@ fn terminal(config: &Config) -> anyhow::Result<ExitCode> {
         },
         touches,
     )
-    .inspect_err(|_| boot.ended())?;
-    Ok(match safe::run(config, &boot, ui, received)? {
+    .inspect_err(|_| start.give_up())?;
+    Ok(match start.run(ui, received)? {
         Farewell::Stopped => ExitCode::SUCCESS,
         Farewell::Restart => ExitCode::from(RESTART_STATUS),
     })
@@ -298,18 +313,33 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 fn look(config: &Config) -> anyhow::Result<Report> {
     match socket::ask(&config.paths.state, &Ask::List).context("the terminal does not answer")? {
-        // In safe mode the terminal drives none: they are free for this look.
-        Some(Answer::Report(report)) if report.devices.is_empty() => Ok(Report {
-            is_terminal_running: true,
-            ..devices::look(&config.devices, LOOK_LIMIT)?
-        }),
-        Some(Answer::Report(report)) => Ok(report),
+        Some(Answer::Report(report)) => with_resting(config, report),
         Some(Answer::Refused { words } | Answer::Done { words }) => bail!(words),
         Some(Answer::Desk(_) | Answer::Tested { .. }) => {
             bail!("the terminal answered something else")
         }
         None => Ok(devices::look(&config.devices, LOOK_LIMIT)?),
     }
+}
+
+/// In safe mode the terminal drives few devices or none: the others are free for this look.
+fn with_resting(config: &Config, mut report: Report) -> anyhow::Result<Report> {
+    let is_driven = |id: &str| report.devices.iter().any(|device| device.id == id);
+    let resting: Vec<_> = config
+        .devices
+        .iter()
+        .filter(|device| !is_driven(&device.id))
+        .cloned()
+        .collect();
+    if resting.is_empty() {
+        return Ok(report);
+    }
+    report
+        .devices
+        .extend(devices::look(&resting, LOOK_LIMIT)?.devices);
+    let place = |id: &str| config.devices.iter().position(|device| device.id == id);
+    report.devices.sort_by_key(|device| place(&device.id));
+    Ok(report)
 }
 
 fn show_devices(config: &Config, json: bool, watch: bool) -> anyhow::Result<ExitCode> {

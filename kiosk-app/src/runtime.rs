@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use kiosk_device::{DeviceClass, DeviceConfig, Sensitive, hotplug};
+use kiosk_documents::Bits;
 use kiosk_printer::escpos::SlipRaster;
 use kiosk_ui::{Touch, UiHandle, View};
 use offline_cache::{Cache, CacheError, LedgerEntry, NewPrint, PrintKind, PrintState, UsageKind};
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 use crate::audit::AuditLog;
 use crate::boot::{Boot, Mode};
+use crate::calibration::Calibrations;
 use crate::catalogue::{Catalogue, item::template_path};
 use crate::clock::{self, Moment};
 use crate::config::Config;
@@ -33,12 +35,12 @@ use crate::hub::{DeviceReport, Hub};
 use crate::keys::Keys;
 use crate::logging;
 use crate::pictures::Pictures;
-use crate::platform::{Identity, Platform, UsageVitals, Vitals};
+use crate::platform::{DeviceVitals, Identity, Platform, UsageVitals, Vitals};
 use crate::queue::{self, Sealing};
 use crate::safe;
 use crate::selftest::headless::{self, News, Request};
 use crate::selftest::machine::{Machine, Typeset};
-use crate::selftest::{Exam, Setting, Verdict};
+use crate::selftest::{Exam, Outcome, Setting, Verdict};
 use crate::session::{Session, StaffRules};
 use crate::vital;
 use crate::watchdog::{self, Pulse};
@@ -77,11 +79,15 @@ pub enum Input {
     SlipReady(Ticket, Result<TypesetSlip, &'static str>),
     /// A test print was typeset, or could not be.
     TestSheet(Ticket, Result<Typeset, &'static str>),
+    /// A document was moved on its paper, by the calibration of the printer.
+    PagesMoved(Ticket, Arc<Sensitive<Vec<u8>>>, u32),
     /// Somebody at a terminal window or the update agent wants the guided tests run.
     Examine(Request),
     /// The readiness report is to be printed: its document and its pages. It is no citizen's paper
     /// and enters no ledger.
     PrintReport(Ticket, Arc<Sensitive<Vec<u8>>>, u32),
+    /// A slip of the staff is to be printed. It speaks of no case, and the ledger says so.
+    StaffSlip(Ticket, Bits),
     /// End of the program.
     Stop,
 }
@@ -134,7 +140,8 @@ impl Terminal {
         sync_channel(TOUCH_LIMIT)
     }
 
-    /// Opens the store and starts every thread; in safe mode without items and without devices.
+    /// Opens the store and starts every thread; in safe mode without items, and of the devices with
+    /// the scanner at most.
     ///
     /// # Errors
     /// [`StartError`] when the configuration or the store does not allow it. Devices and the
@@ -163,8 +170,7 @@ impl Terminal {
         )?;
         let documents = Documents::start(config.paths.fonts.clone(), inbox.clone())?;
         let pictures = Pictures::start(inbox.clone())?;
-        let devices: &[DeviceConfig] = if is_whole { &config.devices } else { &[] };
-        let mut hub = Hub::start(devices, &inbox)?;
+        let (mut hub, resting) = start_hub(config, boot, &inbox)?;
         let plugs = hub.roster().watch_plugs();
         let desk = Desk::new(
             config,
@@ -196,6 +202,7 @@ impl Terminal {
             Parts {
                 boot: boot.clone(),
                 hub,
+                resting,
                 plugs,
                 cache,
                 keys,
@@ -237,6 +244,9 @@ fn open_store(config: &Config, boot: &Boot, now: Moment) -> Result<Cache, StartE
         .map_err(|source| store_failed(config, source))?;
     AuditLog::started(&mut cache, &opening, now);
     AuditLog::booted(&mut cache, boot, now);
+    if let Some(mistake) = config.source.mistake() {
+        AuditLog::kept(&mut cache, mistake, now);
+    }
     if let Some(file) = &opening.quarantined {
         tracing::error!(
             file,
@@ -259,10 +269,45 @@ fn load_catalogue(config: &Config, is_whole: bool) -> Catalogue {
     catalogue
 }
 
+/// Starts the devices, and names those that rest: in safe mode all but the scanner, by which staff
+/// come in, and the scanner too where it may be what ends badly.
+fn start_hub(
+    config: &Config,
+    boot: &Boot,
+    inbox: &SyncSender<Input>,
+) -> Result<(Hub, Vec<(String, DeviceClass)>), StartError> {
+    if *boot.mode() == Mode::Normal {
+        return Ok((Hub::start(&config.devices, inbox)?, Vec::new()));
+    }
+    let is_awake =
+        |device: &DeviceConfig| boot.may_scan() && device.class == DeviceClass::QrScanner;
+    let awake: Vec<DeviceConfig> = config
+        .devices
+        .iter()
+        .filter(|device| is_awake(device))
+        .cloned()
+        .collect();
+    let rest = |is_awake: &dyn Fn(&DeviceConfig) -> bool| {
+        let resting = config.devices.iter().filter(|device| !is_awake(device));
+        resting
+            .map(|device| (device.id.clone(), device.class))
+            .collect()
+    };
+    match Hub::start(&awake, inbox) {
+        Ok(hub) => Ok((hub, rest(&is_awake))),
+        Err(error) => {
+            // A scanner that is configured wrongly must not take safe mode away.
+            tracing::warn!(%error, "the scanner rests too");
+            Ok((Hub::start(&[], inbox)?, rest(&|_| false)))
+        }
+    }
+}
+
 /// What the loop is made of, opened and started.
 struct Parts {
     boot: Boot,
     hub: Hub,
+    resting: Vec<(String, DeviceClass)>,
     plugs: Option<hotplug::Watch>,
     cache: Cache,
     keys: Keys,
@@ -296,6 +341,7 @@ struct Print {
     id: Uuid,
     /// The transaction of a slip.
     transaction: Option<Uuid>,
+    /// The item that it belongs to; empty for a slip of the staff.
     item: String,
     /// It lies in the outlet; kept until it is taken or something else is printed.
     is_presented: bool,
@@ -329,8 +375,14 @@ struct Loop {
     ends_at: Option<Duration>,
     /// When the platform thread is told next how the terminal is, on the monotonic clock.
     vitals_at: Duration,
+    /// What is wrong with the terminal itself, and is no device's fault.
+    alarm: Option<DeviceVitals>,
+    /// Devices of the configuration that rest in safe mode.
+    resting: Vec<(String, DeviceClass)>,
     /// The store's check at start was cut short and goes on in idle time.
     is_checking: bool,
+    /// What is calibrated at this place, and in force.
+    calibrations: Calibrations,
     /// What tests must know of the terminal.
     setting: Setting,
     /// Guided tests that run while nobody is here, and who is told of them.
@@ -341,11 +393,14 @@ impl Loop {
     fn new(config: &Config, parts: Parts, now: Moment) -> Self {
         let site = safe::site(config);
         let standing = standing(&parts.cache);
+        let calibrations = calibrations(&parts.cache);
         let session = Session::new(Arc::clone(&parts.catalogue), site)
             .standing(standing)
+            .calibrations(calibrations.clone())
             .staff_rules(StaffRules {
                 idle: Duration::from_mins(u64::from(config.staff.idle_minutes)),
                 door: config.staff.door.clone(),
+                mistake: config.source.mistake().cloned(),
             })
             .safe(parts.boot.mode().clone());
         let mut turns = Self {
@@ -374,10 +429,14 @@ impl Loop {
             shown: None,
             ends_at: None,
             vitals_at: now.uptime,
+            alarm: config.alarm(),
+            resting: parts.resting,
             is_checking: true,
+            calibrations: Calibrations::default(),
             setting: Setting::default(),
             exam: None,
         };
+        turns.calibrate(calibrations);
         turns.find_missed_slip(now);
         turns
     }
@@ -446,10 +505,10 @@ impl Loop {
             }
             Err(error) => tracing::warn!(code = error.code(), %error, "usage counter"),
         }
-        self.platform.report(Vitals {
-            devices: self.hub.roster().vitals(),
-            usage,
-        });
+        // First, so that a terminal with many devices cannot crowd it out.
+        let mut devices: Vec<DeviceVitals> = self.alarm.iter().cloned().collect();
+        devices.extend(self.hub.roster().vitals());
+        self.platform.report(Vitals { devices, usage });
     }
 
     /// A few steps of the check that the start had no time for.
@@ -480,9 +539,14 @@ impl Loop {
                 Some(Event::Print(ticket, PrintNews::Failed(code)))
             }
             Input::PrintReport(ticket, pdf, pages) => {
-                let code = self.hub.print_report(ticket, pdf, pages).err()?;
+                let code = self.put_pages(ticket, pdf, pages).err()?;
                 Some(Event::Print(ticket, PrintNews::Failed(code)))
             }
+            Input::PagesMoved(ticket, pdf, pages) => {
+                let code = self.hub.print_moved(ticket, pdf, pages).err()?;
+                Some(Event::Print(ticket, PrintNews::Failed(code)))
+            }
+            Input::StaffSlip(ticket, bits) => self.print_staff_slip(ticket, bits, now),
             Input::Examine(request) => {
                 self.begin_exam(request, now);
                 None
@@ -531,13 +595,22 @@ impl Loop {
         let devices: Vec<_> = statuses
             .into_iter()
             .map(|(id, class, _)| (id, class))
+            .chain(self.resting.iter().cloned())
             .collect();
         let tests = match refused {
             Some(words) => Err(words),
             None => request.wanted.choose(&devices),
         };
         match tests {
-            Ok(tests) => {
+            Ok(mut tests) => {
+                tests.retain(|(plan, device)| {
+                    let is_resting = self.resting.iter().any(|(id, _)| id == device);
+                    if is_resting {
+                        let outcome = Outcome::resting(plan, device);
+                        drop(request.news.try_send(News::Ended(outcome)));
+                    }
+                    !is_resting
+                });
                 tracing::info!(count = tests.len(), "guided tests begin");
                 let setting = Setting {
                     has_person: false,
@@ -819,6 +892,32 @@ impl Loop {
         Some(Event::Print(ticket, PrintNews::Failed(code)))
     }
 
+    fn print_staff_slip(&mut self, ticket: Ticket, bits: Bits, now: Moment) -> Option<Event> {
+        let failed = |code| Some(Event::Print(ticket, PrintNews::Failed(code)));
+        let print = NewPrint {
+            id: queue::mint(now),
+            transaction_id: None,
+            case_number: None,
+            kind: PrintKind::Slip,
+            digest: kiosk_sealing::sha256(&bits.rows),
+            pages: 1,
+            first_page: 1,
+            copy_no: 1,
+            reprint_of: None,
+        };
+        if let Err(error) = self.cache.prepare_print(&print, now.at) {
+            tracing::error!(code = error.code(), %error, "slip of the staff not printed");
+            return failed(error.code());
+        }
+        self.remember_print(ticket, &print, String::new());
+        self.move_print(ticket, PrintState::Printing, None, now);
+        let raster = SlipRaster {
+            width_dots: bits.width_dots,
+            rows: bits.rows,
+        };
+        failed(self.hub.print_staff_slip(ticket, raster).err()?)
+    }
+
     fn print_pages(
         &mut self,
         ticket: Ticket,
@@ -845,7 +944,31 @@ impl Loop {
         }
         self.remember_print(ticket, &print, item);
         self.move_print(ticket, PrintState::Printing, None, now);
-        failed(self.hub.print_pages(ticket, credential, pages).err()?)
+        let pdf = Arc::clone(&credential.pdf);
+        failed(self.put_pages(ticket, pdf, pages).err()?)
+    }
+
+    /// Hands pages to the printer, moved first where it begins at another place than it should.
+    fn put_pages(
+        &mut self,
+        ticket: Ticket,
+        pdf: Arc<Sensitive<Vec<u8>>>,
+        pages: u32,
+    ) -> Result<(), &'static str> {
+        let offset = self.calibrations.page;
+        if offset.is_zero() {
+            return self.hub.print_report(ticket, pdf, pages);
+        }
+        self.documents.shift(ticket, pdf, pages, offset)?;
+        self.hub.await_pages(ticket);
+        Ok(())
+    }
+
+    /// Puts calibrations in force: the glass gets its own with the view.
+    fn calibrate(&mut self, calibrations: Calibrations) {
+        self.hub.calibrate(&calibrations);
+        self.workbench.calibrated(&calibrations);
+        self.calibrations = calibrations;
     }
 
     /// From now on, news about `ticket` concern this entry of the ledger. Prints in the outlet that
@@ -869,6 +992,10 @@ impl Loop {
             tracing::info!(key = key.key_id(), "new work is sealed to another key");
             self.sealing.key = key.clone();
         }
+        if let Event::Calibrated(calibrations) = event {
+            tracing::info!("a calibration is in force");
+            self.calibrate(calibrations.as_ref().clone());
+        }
         let Event::Print(ticket, news) = event else {
             return;
         };
@@ -888,7 +1015,9 @@ impl Loop {
                     print.is_presented = true;
                     let (id, transaction) = (print.id, print.transaction);
                     let item = print.item.clone();
-                    self.count(&item, UsageKind::Print, now);
+                    if !item.is_empty() {
+                        self.count(&item, UsageKind::Print, now);
+                    }
                     AuditLog::printed(&mut self.cache, id, transaction, None, now);
                 }
             }
@@ -963,6 +1092,14 @@ fn standing(cache: &Cache) -> Standing {
             Standing::default()
         }
     }
+}
+
+/// What was calibrated; nothing of it where the store cannot tell.
+fn calibrations(cache: &Cache) -> Calibrations {
+    Calibrations::load(cache).unwrap_or_else(|error| {
+        tracing::error!(code = error.code(), %error, "no calibration is in force");
+        Calibrations::default()
+    })
 }
 
 /// The loop on a thread of its own; it says how it ended when it is joined.

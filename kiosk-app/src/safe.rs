@@ -1,24 +1,28 @@
 //! Runs the terminal in the mode that its count of bad ends asks for, and writes down how it ended.
 //!
-//! Safe mode is the same program with less: no items, no devices. The bare mode opens neither store
-//! nor line nor keys: words on the glass, a pulse for the service manager, and after half an hour one
-//! more attempt of safe mode, because what is queued must not wait for a repair.
+//! Safe mode is the same program with less: no items, and of the devices only the scanner, by which
+//! staff come in. The bare mode opens neither store nor line nor keys: words on the glass, a pulse for
+//! the service manager, and after half an hour one more attempt of safe mode, because what is queued
+//! must not wait for a repair. Without a configuration there is the bare glass too: it says which line
+//! of which file is wrong, and starts anew as soon as the file is right.
 
 use std::error::Error;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kiosk_ui::{Touch, Ui, UiError, UiHandle, View};
 use offline_cache::CacheError;
 
-use crate::boot::{Boot, Mode};
+use crate::boot::{Boot, Cause, Mode, Reason};
 use crate::catalogue::Catalogue;
 use crate::clock::{self, Moment};
-use crate::config::Config;
+use crate::config::{Config, Mistake, Screen, kept};
 use crate::event::Event;
 use crate::runtime::{Farewell, StartError, Terminal};
 use crate::session::{Session, Site};
@@ -65,6 +69,76 @@ impl RunError {
     }
 }
 
+/// A terminal that is about to run.
+#[derive(Debug)]
+pub enum Start {
+    /// With a configuration: the file, or the copy of the last good one.
+    Configured {
+        /// The configuration.
+        config: Box<Config>,
+        /// The count of bad ends, in which this run has begun.
+        boot: Boot,
+    },
+    /// With words on the glass and nothing else: the file is wrong and no copy can be used.
+    Unconfigured {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        mistake: Mistake,
+    },
+}
+
+impl Start {
+    /// Reads the configuration and begins a run.
+    pub fn find(path: &Path, now: Timestamp) -> Self {
+        match Config::read_or_kept(path) {
+            Ok(config) => {
+                if let Some(mistake) = config.source.mistake() {
+                    let Mistake { file, line, kind } = mistake;
+                    tracing::error!(code = kept::CODE, file = %file.display(), line, ?kind, "the configuration is wrong; the terminal runs with the last good one");
+                }
+                let boot = Boot::begin(&config.paths.state, now);
+                let config = Box::new(config);
+                Self::Configured { config, boot }
+            }
+            Err(error) => {
+                let mistake = Mistake::of(&error);
+                let Mistake { file, line, kind } = &mistake;
+                tracing::error!(code = Cause::Configuration.code(), file = %file.display(), line, ?kind, "the configuration is wrong; nobody is served until it is right");
+                let path = path.to_owned();
+                Self::Unconfigured { path, mistake }
+            }
+        }
+    }
+
+    /// Size and kind of the screen; the usual one where nobody says.
+    pub fn screen(&self) -> Screen {
+        match self {
+            Self::Configured { config, .. } => config.screen.clone(),
+            Self::Unconfigured { .. } => Screen::default(),
+        }
+    }
+
+    /// Without a display there is nothing to be seen of any mode: that is no bad end.
+    pub fn give_up(&self) {
+        match self {
+            Self::Configured { boot, .. } => boot.ended(),
+            Self::Unconfigured { .. } => {}
+        }
+    }
+
+    /// Runs until it ends, as [`run`] does.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn run(self, ui: Ui, touches: Receiver<Touch>) -> Result<Farewell, RunError> {
+        match self {
+            Self::Configured { config, boot } => run(&config, &boot, ui, touches),
+            Self::Unconfigured { path, mistake } => unconfigured(path, mistake, ui, touches),
+        }
+    }
+}
+
 /// Runs the terminal behind `ui` until it ends, and counts how it did. Call it on the main thread.
 ///
 /// # Errors
@@ -94,6 +168,10 @@ fn whole(
     touches: Receiver<Touch>,
 ) -> Result<Farewell, RunError> {
     let terminal = Terminal::start(config, boot, ui.handle(), touches)?;
+    // The store, the keys, the line and every driver have taken it: it is one to come back to.
+    if let Err(error) = config.keep() {
+        tracing::warn!(%error, "the configuration is not kept for worse days");
+    }
     ui.run()?;
     Ok(terminal.stop())
 }
@@ -139,16 +217,59 @@ fn bare(
     ui: Ui,
     touches: Receiver<Touch>,
 ) -> Result<Farewell, RunError> {
+    let session = Session::new(Arc::new(Catalogue::default()), site(config));
+    let own = boot.clone();
+    let began = clock::now().uptime;
+    let is_over = move |_: &mut Session, now: Moment| {
+        let is_long = now.uptime.saturating_sub(began) >= BARE_LIMIT;
+        if is_long {
+            own.dare_safe();
+        }
+        is_long || own.is_released()
+    };
+    show_alone(session.safe(boot.mode().clone()), is_over, ui, touches)
+}
+
+/// Nobody is served, and everybody who looks is told why, until the file is right.
+fn unconfigured(
+    path: PathBuf,
+    mistake: Mistake,
+    ui: Ui,
+    touches: Receiver<Touch>,
+) -> Result<Farewell, RunError> {
+    let mut session =
+        Session::new(Arc::new(Catalogue::default()), Site::default()).safe(Mode::Bare(Reason {
+            cause: Cause::Configuration,
+            words: String::new(),
+            count: 0,
+            since: clock::now().at,
+        }));
+    session.tell_mistake(mistake);
+    let is_over = move |session: &mut Session, _: Moment| {
+        let Err(error) = Config::read_or_kept(&path) else {
+            tracing::info!("the configuration is right; the terminal starts anew");
+            return true;
+        };
+        session.tell_mistake(Mistake::of(&error));
+        false
+    };
+    show_alone(session, is_over, ui, touches)
+}
+
+/// Shows what a session says, with nothing behind it, until `is_over` says so.
+fn show_alone(
+    session: Session,
+    is_over: impl FnMut(&mut Session, Moment) -> bool + Send + 'static,
+    ui: Ui,
+    touches: Receiver<Touch>,
+) -> Result<Farewell, RunError> {
     let glass = Bare {
-        session: Session::new(Arc::new(Catalogue::default()), site(config))
-            .safe(boot.mode().clone()),
+        session,
         ui: ui.handle(),
         pulse: watchdog::start(&ui.handle(), || {})?,
         shown: None,
-        began: clock::now().uptime,
     };
-    let own = boot.clone();
-    vital::spawn("bare", move || glass.run(&own, &touches))?;
+    vital::spawn("bare", move || glass.run(is_over, &touches))?;
     ui.run()?;
     Ok(Farewell::Restart)
 }
@@ -169,12 +290,15 @@ struct Bare {
     ui: UiHandle,
     pulse: Pulse,
     shown: Option<View>,
-    began: Duration,
 }
 
 impl Bare {
-    fn run(mut self, boot: &Boot, touches: &Receiver<Touch>) {
-        let mut looked = Duration::ZERO;
+    fn run(
+        mut self,
+        mut is_over: impl FnMut(&mut Session, Moment) -> bool,
+        touches: &Receiver<Touch>,
+    ) {
+        let mut looked = clock::now().uptime;
         loop {
             match touches.recv_timeout(TICK) {
                 Ok(touch) => self.touched(touch, clock::now()),
@@ -184,17 +308,12 @@ impl Bare {
             self.pulse.turn();
             let now = clock::now();
             self.show(now);
-            let is_over = now.uptime.saturating_sub(self.began) >= BARE_LIMIT;
-            if is_over {
-                boot.dare_safe();
-            }
-            let is_time = now.uptime.saturating_sub(looked) >= RELEASE_INTERVAL;
-            if is_time {
+            if now.uptime.saturating_sub(looked) >= RELEASE_INTERVAL {
                 looked = now.uptime;
-            }
-            if is_over || (is_time && boot.is_released()) {
-                self.ui.quit();
-                return;
+                if is_over(&mut self.session, now) {
+                    self.ui.quit();
+                    return;
+                }
             }
         }
     }

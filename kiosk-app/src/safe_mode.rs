@@ -1,13 +1,15 @@
 //! `kiosk safe-mode`: whether the terminal is in safe mode, why, and the way out. Works on the small
-//! file that counts bad ends, so that it helps where nothing else starts.
+//! file that counts bad ends, so that it helps where nothing else starts, and says what is wrong with
+//! the configuration where that is the reason.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Args;
 use kiosk_app::boot::{self, Book, Cause};
+use kiosk_app::config::{Mistake, kept};
 use kiosk_app::words::Lang;
 use kiosk_app::{Config, clock, problem};
 use serde_json::json;
@@ -44,11 +46,38 @@ pub(crate) struct Arguments {
     ended: bool,
 }
 
+/// A configuration that is wrong.
+struct Wrong {
+    mistake: Mistake,
+    /// What follows: nobody is served, or the last good one is used.
+    code: &'static str,
+}
+
+impl Wrong {
+    fn find(file: &Path) -> Option<Self> {
+        let (mistake, code) = match Config::read_or_kept(file) {
+            Ok(config) => (config.source.mistake().cloned()?, kept::CODE),
+            Err(error) => (Mistake::of(&error), Cause::Configuration.code()),
+        };
+        Some(Self { mistake, code })
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let config = Config::read(&arguments.config)?;
-    let state = &config.paths.state;
+    let wrong = Wrong::find(&arguments.config);
+    let Some(state) = kept::state_of(&arguments.config) else {
+        let is_order = arguments.off || arguments.on;
+        ensure!(!is_order, "no directory of a terminal is known here");
+        // Where no state is, no bad ends are counted either.
+        return if arguments.ended {
+            Ok(ExitCode::SUCCESS)
+        } else {
+            show(&Book::default(), wrong.as_ref(), arguments.json)
+        };
+    };
+    let state = state.as_path();
     if arguments.ended {
-        return ended(&config);
+        return ended(state);
     }
     if arguments.off || arguments.on {
         let by = arguments.by.as_deref().unwrap_or_default().trim();
@@ -73,13 +102,19 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         "{} cannot be read; run this as the terminal's user",
         file.display()
     );
-    show(&book.unwrap_or_default(), arguments.json)
+    show(&book.unwrap_or_default(), wrong.as_ref(), arguments.json)
 }
 
-fn show(book: &Book, json: bool) -> anyhow::Result<ExitCode> {
+fn show(book: &Book, wrong: Option<&Wrong>, json: bool) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
+    let serves_nobody = wrong.is_some_and(|wrong| wrong.code != kept::CODE);
+    if let Some(Wrong { mistake, code }) = wrong.filter(|_| !json) {
+        writeln!(out, "{} [{code}]", mistake.words(Lang::ZhHans))?;
+        writeln!(out, "  {}", problem::get(code).technician)?;
+    }
     if json {
-        let value = json!({ "safe": book.safe, "ends": book.ends });
+        let mistake = wrong.map(|wrong| &wrong.mistake);
+        let value = json!({ "safe": book.safe, "ends": book.ends, "configuration": mistake });
         writeln!(out, "{value}")?;
     } else if let Some(reason) = &book.safe {
         let problem = problem::get(reason.cause.code());
@@ -95,7 +130,7 @@ fn show(book: &Book, json: bool) -> anyhow::Result<ExitCode> {
             writeln!(out, "  {}", reason.words)?;
         }
         writeln!(out, "  {}", problem.technician)?;
-    } else {
+    } else if !serves_nobody {
         writeln!(out, "Not in safe mode.")?;
     }
     if !json {
@@ -109,7 +144,7 @@ fn show(book: &Book, json: bool) -> anyhow::Result<ExitCode> {
             )?;
         }
     }
-    Ok(if book.safe.is_some() {
+    Ok(if book.safe.is_some() || serves_nobody {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
@@ -117,7 +152,7 @@ fn show(book: &Book, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 /// After every end, good or bad (`ExecStopPost=` of systemd.service(5)).
-fn ended(config: &Config) -> anyhow::Result<ExitCode> {
+fn ended(state: &Path) -> anyhow::Result<ExitCode> {
     let word = |name: &str| {
         let value = std::env::var(name).unwrap_or_default();
         let is_plain = value.len() <= WORD_BYTES_MAX
@@ -133,6 +168,6 @@ fn ended(config: &Config) -> anyhow::Result<ExitCode> {
     );
     let words = format!("{} {}", word("EXIT_CODE"), word("EXIT_STATUS"));
     let end = Cause::from_manager(&result).map(|cause| (cause, words.trim()));
-    boot::note_end(&config.paths.state, end)?;
+    boot::note_end(state, end)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -56,6 +56,20 @@ pub struct Outcome {
     pub took_ms: u64,
 }
 
+impl Outcome {
+    /// Of a test that was not run, because its device rests while the terminal is in safe mode.
+    pub(crate) fn resting(plan: &Plan, device: &str) -> Self {
+        Self {
+            test: plan.id.to_owned(),
+            device: device.to_owned(),
+            verdict: Verdict::Skipped,
+            figures: BTreeMap::new(),
+            problem: "test.safe-mode".to_owned(),
+            took_ms: 0,
+        }
+    }
+}
+
 /// Something that a test asks of a device or of the machine, beside what visits ask.
 /// Owner: the self-test.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn examine(arguments: &Arguments) -> anyhow::Result<u8> {
-    let config = Config::read(&arguments.config)?;
+    let config = crate::configuration(&arguments.config)?;
     let wanted = Wanted {
         device: arguments.device.clone(),
         test: arguments.test.clone(),

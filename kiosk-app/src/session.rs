@@ -14,6 +14,7 @@ use kiosk_ui::{Contrast, Language, Paper, Reading, TextSize, Touch, View};
 use uuid::Uuid;
 
 use crate::boot::Mode;
+use crate::calibration::Calibrations;
 use crate::catalogue::Catalogue;
 use crate::clock::Moment;
 use crate::event::{
@@ -90,6 +91,8 @@ pub struct Session {
     upstreams: BTreeMap<String, bool>,
     /// How the staff's mode is set.
     staff: StaffRules,
+    /// What is calibrated at this place, and in force.
+    calibrations: Calibrations,
     /// Until when the visitor is asked whether staff may use the terminal.
     staff_request: Option<Duration>,
     /// Staff come in when the farewell has been read.
@@ -275,6 +278,7 @@ impl Session {
             mode: Mode::Normal,
             upstreams: BTreeMap::new(),
             staff: StaffRules::default(),
+            calibrations: Calibrations::default(),
             staff_request: None,
             is_staff_wanted: false,
         }
@@ -284,6 +288,13 @@ impl Session {
     #[must_use]
     pub fn standing(mut self, standing: Standing) -> Self {
         self.standing = standing;
+        self
+    }
+
+    /// The same session with what was calibrated at this place.
+    #[must_use]
+    pub fn calibrations(mut self, calibrations: Calibrations) -> Self {
+        self.calibrations = calibrations;
         self
     }
 
@@ -337,6 +348,7 @@ impl Session {
                 has_passed,
             } => self.tested(&test, &device, has_passed, &mut effects),
             Event::Room(has_room) => self.has_room = has_room,
+            Event::Calibrated(calibrations) => self.calibrations = *calibrations,
             // Sealing is the store's business; the visit goes on as before.
             // And answers to a mode of staff that was left.
             Event::SealingKey(_) | Event::Staff(..) | Event::Probed(..) => {}

@@ -19,13 +19,17 @@ use crate::words::Lang;
 
 mod acts;
 mod bench;
+mod day;
 pub mod evidence;
 pub mod host;
+mod levels;
 mod monitor;
 mod pages;
 pub mod privacy;
 pub mod readiness;
+mod revocations;
 pub mod settings;
+mod slips;
 pub mod sticks;
 pub mod tickets;
 mod unlock;
@@ -78,7 +82,8 @@ pub enum Work {
 pub enum Topic {
     /// Every device, known and unknown, with its state, fault and last test.
     Devices,
-    /// One device: state, readings, identity, counters, consumables, open ticket, last tests.
+    /// One device: what is wrong and what to do, its tests, open tickets and acts; behind them state,
+    /// readings, identity, earlier tests and counters.
     Device(String),
     /// Every guided test with its last outcome.
     Tests,
@@ -181,6 +186,8 @@ pub enum Act {
         device: String,
         /// One of `logging::LEVELS`.
         level: Option<&'static str>,
+        /// Hours that it is kept beyond the mode, over a restart too; 0 for not at all, 24 at most.
+        keep_h: u8,
     },
     /// Begin or end a recording of a device onto a stick, or into the store where none is plugged in.
     Recording {
@@ -191,7 +198,7 @@ pub enum Act {
     },
     /// Keep a calibration.
     Calibrate {
-        /// `touch`, `camera-crop`, `print-offset`, `scanner`.
+        /// `touch`, `camera-crop`, `print-offset`, `slip-offset`, `scanner`.
         what: &'static str,
         /// Its values as JSON.
         values: String,
@@ -219,6 +226,10 @@ pub enum Act {
     SaveReport(PathBuf),
     /// Print the report.
     PrintReport,
+    /// Print the checklist that was answered last on the slip printer.
+    PrintCheck,
+    /// Print the numbers of the day on the slip printer.
+    PrintDay,
 }
 
 impl Act {
@@ -235,7 +246,7 @@ impl Act {
             | Self::Recording { .. }
             | Self::Calibrate { .. } => &[Scope::Mend],
             Self::Replenish { .. } => &[Scope::Paper],
-            Self::Daily { .. } => &[Scope::Day],
+            Self::Daily { .. } | Self::PrintCheck | Self::PrintDay => &[Scope::Day],
             Self::RetryCase(_)
             | Self::CloseCase(_)
             | Self::ExportQueue(_)
@@ -270,6 +281,8 @@ impl Act {
             Self::MakeReport => "make-report",
             Self::SaveReport(_) => "save-report",
             Self::PrintReport => "print-report",
+            Self::PrintCheck => "print-check",
+            Self::PrintDay => "print-day",
         }
     }
 }
@@ -348,6 +361,9 @@ pub struct Facts {
     pub picture: Option<Picture>,
     /// The rows.
     pub sections: Vec<StaffSection>,
+    /// How many sections stand before what can be done; behind it are figures. `None` where everything
+    /// that is to be read stands before it.
+    pub figures_from: Option<usize>,
     /// Acts that this page offers; their ids are understood by the staff pages.
     pub acts: Vec<kiosk_ui::Choice>,
 }

@@ -171,9 +171,11 @@ impl Cache {
     fn begin(directory: &Arc<Directory>, now: Timestamp) -> Result<(Self, Opening), CacheError> {
         quarantine::refuse_marked(&directory.path)?;
         make_database(&directory.path.join(DATABASE))?;
+        quarantine::refuse_emptied(&directory.path)?;
         let mut connection = connect(&directory.path.join(DATABASE), &directory.options)?;
         let left = check::at_start(&mut connection)?;
         schema::migrate(&mut connection)?;
+        check::tables(&connection)?;
         let mut opening = Opening {
             recovered_in_flight: outbox::recover_in_flight(&connection)?,
             is_checked_whole: left.is_none(),

@@ -24,6 +24,7 @@ mod outbox;
 mod quarantine;
 mod quota;
 mod retention;
+mod safeguards;
 mod salvage;
 mod schema;
 mod setting;
@@ -45,6 +46,7 @@ pub use ledger::{LedgerEntry, NewPrint, PrintKind, PrintState};
 pub use line::{Ready, UpstreamDepth};
 pub use outbox::{Confirmation, Depth, QueueRow, Settled};
 pub use quota::Quota;
+pub use safeguards::{Safeguard, SafeguardKind};
 pub use salvage::Salvage;
 pub use technician::{
     Calibration, Consumable, DailyCheck, DailyKind, Guard, Level, NewTicket, Part, Sla, TestRecord,

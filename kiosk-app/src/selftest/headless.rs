@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::machine::{Machine, Surroundings};
 use super::{Exam, Outcome, Run, Setting, Verdict, Wanted};
+use crate::calibration::Calibrations;
 use crate::clock::{self, Moment};
 use crate::config::Config;
 use crate::desk::Desk;
@@ -180,6 +181,9 @@ pub fn examine(
         .inspect_err(|error| tracing::warn!(code = error.code(), %error, "nothing is kept"))
         .ok();
     let cache = cache.map(|(cache, _)| cache);
+    if let Some(Ok(calibrations)) = cache.as_ref().map(Calibrations::load) {
+        hub.calibrate(&calibrations);
+    }
     let looks = surroundings(config, keys.as_ref(), cache.as_ref());
     let machine = Machine::start(looks, out.clone())?;
     hub.play_by(machine.clone());
@@ -287,6 +291,8 @@ impl Bench {
             | Input::TestSheet(..)
             | Input::SlipReady(..)
             | Input::PrintReport(..)
+            | Input::PagesMoved(..)
+            | Input::StaffSlip(..)
             | Input::Examine(_)
             | Input::Stop => None,
         }

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use kiosk_device::wire;
-use kiosk_documents::{Bits, DocumentError, Template, Typesetter, qr_svg};
+use kiosk_documents::{Bits, DocumentError, Offset, Template, Typesetter, pdf_shifted, qr_svg};
 
 use super::step::Sheet;
 use super::{Finding, Part};
@@ -58,7 +58,7 @@ const HOT_CELSIUS: i64 = 90;
 const ENTRIES_MAX: usize = 32;
 const TEXT_BYTES_MAX: u64 = 64 * 1024;
 /// Width of a slip in dots: an 80 mm head at 203 dpi.
-const SLIP_WIDTH_DOTS: u32 = 576;
+pub(crate) const SLIP_WIDTH_DOTS: u32 = 576;
 /// The tone: concert pitch, a second, mono, 16 bit.
 const TONE_HZ: f64 = 440.0;
 const TONE_RATE: u32 = 16_000;
@@ -133,7 +133,7 @@ pub struct Player {
 
 enum Work {
     Look(Ticket, Part),
-    Typeset(Ticket, Sheet, String),
+    Typeset(Ticket, Sheet, String, Offset),
     Play(Ticket, Player),
     /// End, let the store go, and say so.
     End(SyncSender<()>),
@@ -178,14 +178,15 @@ impl Machine {
         self.put(Work::Look(ticket, part))
     }
 
-    /// Typesets a test print; the answer is `Input::TestSheet`.
+    /// Typesets a test print, a page moved by `offset`; the answer is `Input::TestSheet`.
     pub(crate) fn typeset(
         &self,
         ticket: Ticket,
         sheet: Sheet,
         code: &str,
+        offset: Offset,
     ) -> Result<(), &'static str> {
-        self.put(Work::Typeset(ticket, sheet, code.to_owned()))
+        self.put(Work::Typeset(ticket, sheet, code.to_owned(), offset))
     }
 
     /// Plays a tone; the answer is `Event::Probed`.
@@ -208,8 +209,8 @@ fn run(mut surroundings: Surroundings, work: &Receiver<Work>, out: &SyncSender<I
             Work::Look(ticket, part) => {
                 Input::Event(Event::Probed(ticket, look(&mut surroundings, part)))
             }
-            Work::Typeset(ticket, sheet, code) => {
-                let typeset = typeset(&surroundings, sheet, &code).map_err(|error| {
+            Work::Typeset(ticket, sheet, code, offset) => {
+                let typeset = typeset(&surroundings, sheet, &code, offset).map_err(|error| {
                     tracing::error!(%error, "a test print cannot be typeset");
                     "document.template"
                 });
@@ -531,6 +532,7 @@ fn typeset(
     surroundings: &Surroundings,
     sheet: Sheet,
     code: &str,
+    offset: Offset,
 ) -> Result<Typeset, DocumentError> {
     // Made anew for each print and dropped behind it: tests are rare, and fonts are large.
     let typesetter = if surroundings.fonts.is_empty() {
@@ -554,7 +556,8 @@ fn typeset(
     })?;
     Ok(match sheet {
         Sheet::Slip => Typeset::Slip(document.page_bits(0, SLIP_WIDTH_DOTS)?),
-        Sheet::Page => Typeset::Page(document.pdf()?),
+        Sheet::Page if offset.is_zero() => Typeset::Page(document.pdf()?),
+        Sheet::Page => Typeset::Page(pdf_shifted(&document.pdf()?, offset)?),
     })
 }
 

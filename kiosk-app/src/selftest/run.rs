@@ -354,7 +354,7 @@ impl Run {
                         is_judging: false,
                         advice: "",
                     },
-                    Lens::Document => Step::Document,
+                    Lens::Document | Lens::WholeTray => Step::Document,
                 },
             ],
             DeviceClass::Ups => vec![Step::Battery {
@@ -645,6 +645,7 @@ impl Run {
             | Event::SealingKey(_)
             | Event::Room(_)
             | Event::Staff(..)
+            | Event::Calibrated(_)
             | Event::Tested { .. } => Turn::Stay,
         }
     }

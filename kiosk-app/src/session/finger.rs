@@ -53,6 +53,7 @@ impl Session {
             | Touch::Language(_)
             | Touch::TextSize(_)
             | Touch::Contrast(_)
+            | Touch::Felt { .. }
             | Touch::Activity => {}
         }
     }
@@ -68,6 +69,7 @@ impl Session {
             | Touch::Back
             | Touch::Leave
             | Touch::Choose(_)
+            | Touch::Felt { .. }
             | Touch::Key(_)
             | Touch::Page { .. }
             | Touch::Search

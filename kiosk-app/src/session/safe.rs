@@ -4,7 +4,8 @@
 use kiosk_ui::{Mark, StaffPage, StaffRow, StaffSection};
 
 use super::Session;
-use crate::boot::{Mode, Reason};
+use crate::boot::{Cause, Mode, Reason};
+use crate::config::Mistake;
 use crate::event::Effect;
 use crate::problem;
 use crate::words::{Lang, fill, text};
@@ -18,6 +19,12 @@ impl Session {
     pub fn safe(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self
+    }
+
+    /// What is wrong with the configuration; the page of safe mode says it to everybody who looks, for
+    /// whoever could mend it may not come in: without a configuration nobody is known.
+    pub(crate) fn tell_mistake(&mut self, mistake: Mistake) {
+        self.staff.mistake = Some(mistake);
     }
 
     /// Why nobody is served; `None` in a terminal that runs as it should.
@@ -40,7 +47,7 @@ impl Session {
             intro,
             sections: vec![StaffSection {
                 title: text(lang, "safe.reason").to_owned(),
-                rows: vec![row(lang, reason)],
+                rows: vec![row(lang, reason, self.staff.mistake.as_ref())],
             }],
             ..StaffPage::default()
         }
@@ -55,13 +62,17 @@ impl Session {
     }
 }
 
-/// What staff want to know, in one row: the code, how often, and since when.
-fn row(lang: Lang, reason: &Reason) -> StaffRow {
+/// What staff want to know, in one row: the code, how often, and since when, or which line of which
+/// file is wrong.
+fn row(lang: Lang, reason: &Reason, mistake: Option<&Mistake>) -> StaffRow {
     let problem = problem::get(reason.cause.code());
     let since = reason.since.to_zoned(crate::clock::local_zone());
     let since = since.strftime("%m-%d %H:%M").to_string();
     let count = reason.count.to_string();
-    let detail = if reason.count == 0 {
+    let mistake = mistake.filter(|_| reason.cause == Cause::Configuration);
+    let detail = if let Some(mistake) = mistake {
+        mistake.words(lang)
+    } else if reason.count == 0 {
         fill(lang, "safe.since", &[("since", &since)])
     } else {
         let values = [("count", count.as_str()), ("since", since.as_str())];
@@ -87,9 +98,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::boot::Cause;
     use crate::catalogue::Catalogue;
     use crate::clock::Moment;
+    use crate::config::mistake::MistakeKind;
     use crate::event::{Event, Order};
     use crate::session::Site;
 
@@ -168,6 +179,40 @@ mod tests {
         assert_eq!(page(&session(Mode::Bare(reason()))).name, PAGE);
         let normal = session(Mode::Normal);
         assert_eq!(normal.view(at(1)).screen.name(), "attract");
+    }
+
+    #[test]
+    fn a_wrong_configuration_is_told_by_its_line_in_three_languages_and_lets_nobody_in() {
+        let wrong = Reason {
+            cause: Cause::Configuration,
+            words: String::new(),
+            count: 0,
+            ..reason()
+        };
+        let mut session = session(Mode::Bare(wrong));
+        session.tell_mistake(Mistake {
+            file: "/etc/kiosk/kiosk.toml".into(),
+            line: 12,
+            kind: MistakeKind::Wrong,
+        });
+        let mut told = Vec::new();
+        for language in [Language::ZhHans, Language::ZhHant, Language::En] {
+            session.apply(Event::Touch(Touch::Language(language)), at(3));
+            let page = page(&session);
+            let row = page.sections[0].rows[0].clone();
+            assert_eq!(row.value, "boot.configuration");
+            assert!(
+                row.detail.contains("/etc/kiosk/kiosk.toml"),
+                "{}",
+                row.detail
+            );
+            assert!(row.detail.contains("12"), "{}", row.detail);
+            told.push(row.detail);
+        }
+        told.dedup();
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(session.apply(Event::Touch(Touch::Staff), at(4)).is_empty());
+        assert_eq!(page(&session).name, PAGE);
     }
 
     #[test]

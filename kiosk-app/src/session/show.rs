@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use kiosk_device::DeviceClass;
-use kiosk_ui::{Choice, Frame, Keypad, Line, Outcome, Paper, Progress, Reading, Screen, View};
+use kiosk_ui::{
+    Choice, Correction, Frame, Keypad, Line, Outcome, Paper, Progress, Reading, Screen, View,
+};
 
 use super::paper::outcome;
 use super::visit::Role;
@@ -76,7 +78,19 @@ fn frame(session: &Session, now: Moment) -> Frame {
         can_go_back: session.can_go_back(),
         can_leave: session.can_leave(),
         seconds_left: seconds_left(session, now),
+        correction: correction(session),
     }
+}
+
+/// How touches are put right: as it is being tried, else as it is kept.
+fn correction(session: &Session) -> Correction {
+    let tried = if let Page::Staff(mode) = &session.page {
+        mode.tried_correction()
+    } else {
+        None
+    };
+    let kept = session.calibrations.touch.map(|fit| fit.correction);
+    tried.or(kept).unwrap_or_default()
 }
 
 const WEEKDAYS: [&str; 7] = [

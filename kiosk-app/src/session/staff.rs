@@ -15,7 +15,9 @@ use kiosk_sealing::unlock::Scope;
 use kiosk_ui::{Choice, Key, Paper, Picture, Screen, StaffPage, Touch};
 
 use super::{Page, Session, Site, is_setting};
+use crate::calibration::Calibrations;
 use crate::clock::Moment;
+use crate::config::Mistake;
 use crate::event::{Effect, Event, Standing, Ticket};
 use crate::selftest::Outcome;
 use crate::words::{Lang, text};
@@ -31,6 +33,7 @@ mod report;
 mod testing;
 mod unlock;
 
+pub(crate) use daily::checks_of;
 use ids::{Button, Id, Place};
 
 /// How long the visitor is asked before the visit simply goes on. Specified: staff can touch again.
@@ -56,6 +59,8 @@ pub struct StaffRules {
     pub idle: Duration,
     /// Input of an I/O board whose closing ends the mode, for instance `cabinet-door`; empty for none.
     pub door: String,
+    /// What is wrong with the file that says all this, where a copy is used in its place or none.
+    pub mistake: Option<Mistake>,
 }
 
 impl Default for StaffRules {
@@ -64,6 +69,7 @@ impl Default for StaffRules {
             // Chosen: a repair has its hands full for minutes; a walk to the car takes longer.
             idle: Duration::from_mins(5),
             door: String::new(),
+            mistake: None,
         }
     }
 }
@@ -83,6 +89,7 @@ struct Sight<'a> {
     site: &'a Site,
     standing: &'a Standing,
     rules: &'a StaffRules,
+    calibrations: &'a Calibrations,
     reader: Reader,
     is_online: bool,
     /// What is known of the upstreams behind the platform.
@@ -164,7 +171,7 @@ pub(super) struct Mode {
     outcomes: BTreeMap<(String, String), Outcome>,
     /// The report that was made last.
     report: Option<(Vec<Picture>, String)>,
-    /// The print of the report on its way.
+    /// The print of the report, or of a slip of the staff, on its way.
     printing: Option<Ticket>,
     /// The door has been open while somebody was in here.
     was_open: bool,
@@ -374,6 +381,7 @@ impl Session {
                 site: &self.site,
                 standing: &self.standing,
                 rules: &self.staff,
+                calibrations: &self.calibrations,
                 reader,
                 is_online: self.is_online,
                 upstreams: &self.upstreams,
@@ -429,6 +437,7 @@ impl Session {
             site: &self.site,
             standing: &self.standing,
             rules: &self.staff,
+            calibrations: &self.calibrations,
             reader: self.reader(),
             is_online: self.is_online,
             upstreams: &self.upstreams,
@@ -529,7 +538,7 @@ impl Mode {
         self.unlock_event(event, hand);
         self.calibration_event(event, hand);
         if let Event::Print(ticket, news) = event {
-            self.report_news(*ticket, *news, hand);
+            self.print_news(*ticket, *news, hand);
         }
         if let Event::Touch(touch) = event {
             if !is_answer {
@@ -574,6 +583,7 @@ impl Mode {
             | Touch::Stay
             | Touch::TextSize(_)
             | Touch::Contrast(_)
+            | Touch::Felt { .. }
             | Touch::Activity => {}
         }
     }

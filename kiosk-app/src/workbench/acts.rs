@@ -6,31 +6,29 @@ use std::sync::Arc;
 
 use kiosk_device::Sensitive;
 use kiosk_device::tap::Privacy;
+use kiosk_documents::DocumentError;
 use offline_cache::{CacheError, DailyCheck, DailyKind, Part, TicketAct};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::bench::Bench;
-use super::pages::{remedy, sentence};
+use super::pages::{consumable_of, remedy, sentence};
 use super::readiness::{self, ReportError, Subject};
+use super::slips::StaffSlip;
 use super::sticks::{self, StickTrouble};
 use super::tickets;
 use super::{Act, Found, privacy};
+use crate::calibration::{Calibrated, Calibrations};
 use crate::carry::{self, stick};
 use crate::clock::Moment;
 use crate::desk::{Answer, Ask, Counter};
-use crate::event::Ticket;
+use crate::event::{Event, Ticket};
 use crate::logging::{self, LEVELS};
 use crate::queue;
 use crate::runtime::Input;
 use crate::selftest::Outcome;
 use crate::words::{Lang, fill, text};
 
-/// A roll of slip paper of 80 m gives so many slips of 20 cm. Chosen; the counter warns, the paper's
-/// end is seen by the printer.
-const SLIPS_OF_A_ROLL: u64 = 400;
-/// A ream.
-const PAGES_OF_A_REAM: u64 = 500;
 /// Recordings that are kept in the store where no stick was there; the oldest goes.
 const RECORDINGS_MAX: usize = 8;
 /// How files of receipts are called, as `kiosk-admin` writes them beside the bundles.
@@ -72,6 +70,13 @@ impl From<StickTrouble> for Trouble {
 impl From<ReportError> for Trouble {
     fn from(error: ReportError) -> Self {
         tracing::error!(code = error.code(), %error, "readiness report");
+        Self::Code(error.code())
+    }
+}
+
+impl From<DocumentError> for Trouble {
+    fn from(error: DocumentError) -> Self {
+        tracing::error!(code = error.code(), %error, "a slip of the staff");
         Self::Code(error.code())
     }
 }
@@ -121,13 +126,13 @@ impl Bench {
             Act::Replenish { device, what } => self.replenish(&device, &what, lang, now),
             Act::Daily { kind, answers } => self.check_day(kind, answers, lang, now),
             Act::Retry { device } => self.retry_device(&device, lang),
-            Act::Level { device, level } => self.set_level(&device, level, lang),
+            Act::Level {
+                device,
+                level,
+                keep_h,
+            } => self.set_level(&device, level, keep_h, lang, now),
             Act::Recording { device, is_on } => self.recording(&device, is_on, lang, now),
-            Act::Calibrate { what, values } => {
-                let by = self.by();
-                self.cache.set_calibration(what, &values, &by, now.at)?;
-                Ok(words(text(lang, "bench.done-calibrate")))
-            }
+            Act::Calibrate { what, values } => self.calibrate(what, &values, lang, now),
             Act::RetryCase(id) => {
                 let by = self.by();
                 self.at_desk(&Ask::Retry { id, by }, "bench.done-retry-case", lang, now)
@@ -147,6 +152,15 @@ impl Bench {
             Act::MakeReport => self.make_report(lang, now),
             Act::SaveReport(stick) => self.save_report(&stick, lang, now),
             Act::PrintReport => self.print_report(ticket, lang),
+            Act::PrintCheck => {
+                let slip = self.check_slip(lang)?;
+                let slip = slip.ok_or(Trouble::Code("staff.no-check"))?;
+                self.print_slip(ticket, &slip, lang)
+            }
+            Act::PrintDay => {
+                let slip = self.day_slip(lang, now)?;
+                self.print_slip(ticket, &slip, lang)
+            }
         }
     }
 
@@ -199,13 +213,18 @@ impl Bench {
             .find(|known| known.id == device)
             .map(|known| known.class.as_str())
             .ok_or(Trouble::Code("device.not-there"))?;
-        let (amount, counted) = match (class, what) {
-            ("slip-printer", "paper") => (SLIPS_OF_A_ROLL, "made:slips"),
-            ("page-printer", "paper") => (PAGES_OF_A_REAM, "made:pages"),
-            // Something else was put in: that it was is kept, and nothing is counted by it.
-            _ => (0, what),
-        };
         let by = self.by();
+        // Something else was put in: that it was is kept, and nothing is counted by it.
+        let mut filled = (what, 0);
+        if let Some(consumable) = consumable_of(class).filter(|each| each.what == what) {
+            // Paper of tests and of the staff is used up from the same roll, and counted from here too:
+            // before the roll itself, so that a cut in between leaves the old filling and no wrong one.
+            for made in consumable.beside {
+                self.cache.replenish(device, made, 0, &by, now.at)?;
+            }
+            filled = (consumable.counted, consumable.amount);
+        }
+        let (counted, amount) = filled;
         self.cache.replenish(device, counted, amount, &by, now.at)?;
         Ok(words(text(lang, "bench.done-replenish")))
     }
@@ -240,13 +259,20 @@ impl Bench {
         Ok(words(text(lang, "bench.done-retry")))
     }
 
-    fn set_level(&mut self, device: &str, level: Option<&'static str>, lang: Lang) -> Outcomes {
+    fn set_level(
+        &mut self,
+        device: &str,
+        level: Option<&'static str>,
+        keep_h: u8,
+        lang: Lang,
+        now: Moment,
+    ) -> Outcomes {
         let is_known = level.is_none_or(|level| LEVELS.contains(&level));
         if !is_known || !self.roster.contains(device) {
             return Err(Trouble::Code("device.not-there"));
         }
-        let set = logging::current().set_level(device, level);
-        set.map_err(|_| Trouble::Code("workbench.log-fixed"))?;
+        let set = self.levels.set(&mut self.cache, device, level, keep_h, now);
+        set.map_err(|error| Trouble::Code(error.code()))?;
         Ok(words(text(lang, "bench.done-level")))
     }
 
@@ -454,6 +480,27 @@ impl Bench {
         Ok(words(fill(lang, "bench.done-file", &[("name", &name)])))
     }
 
+    /// Keeps a calibration and has it put in force; what cannot be in force is not kept.
+    fn calibrate(&mut self, what: &str, values: &str, lang: Lang, now: Moment) -> Outcomes {
+        let one = Calibrated::parse(what, values).map_err(|error| Trouble::Code(error.code()))?;
+        let by = self.by();
+        self.cache.set_calibration(what, values, &by, now.at)?;
+        let calibrations = Box::new(Calibrations::load(&self.cache)?);
+        if self
+            .out
+            .send(Input::Event(Event::Calibrated(calibrations)))
+            .is_err()
+        {
+            tracing::debug!("the loop has ended");
+        }
+        let key = if matches!(one, Calibrated::Scanner(_)) {
+            "bench.done-measure"
+        } else {
+            "bench.done-calibrate"
+        };
+        Ok(words(text(lang, key)))
+    }
+
     /// The loop owns the printers: it is handed the document, and tells the page under the same ticket
     /// how the print goes.
     fn print_report(&mut self, ticket: Ticket, lang: Lang) -> Outcomes {
@@ -465,6 +512,21 @@ impl Bench {
             tracing::debug!("the loop has ended");
         }
         Ok(words(text(lang, "bench.done-print")))
+    }
+
+    /// As [`Bench::print_report`]; the loop enters the slip into the print ledger first.
+    fn print_slip(&mut self, ticket: Ticket, slip: &StaffSlip, lang: Lang) -> Outcomes {
+        self.prepare_typesetter()?;
+        let typesetter = self
+            .typesetter
+            .as_ref()
+            .ok_or(Trouble::Code("document.no-cjk-font"))?;
+        let bits = slip.typeset(typesetter);
+        typesetter.forget();
+        if self.out.send(Input::StaffSlip(ticket, bits?)).is_err() {
+            tracing::debug!("the loop has ended");
+        }
+        Ok(words(text(lang, "bench.done-slip")))
     }
 }
 
@@ -485,10 +547,14 @@ fn subject(act: &Act) -> String {
         | Act::RetryCase(id)
         | Act::CloseCase(id)
         | Act::Replace { ticket: id, .. } => id.to_string(),
-        Act::Replenish { device, .. }
-        | Act::Retry { device }
-        | Act::Level { device, .. }
-        | Act::Recording { device, .. } => device.clone(),
+        Act::Replenish { device, .. } | Act::Retry { device } | Act::Recording { device, .. } => {
+            device.clone()
+        }
+        Act::Level {
+            device,
+            level,
+            keep_h,
+        } => format!("{device} {} {keep_h} h", level.unwrap_or("-")),
         Act::Daily { kind, .. } => (*kind).to_owned(),
         Act::Calibrate { what, .. } => (*what).to_owned(),
         Act::ExportQueue(path)
@@ -496,7 +562,7 @@ fn subject(act: &Act) -> String {
         | Act::ExportEvidence(path)
         | Act::SaveReport(path)
         | Act::ExportLog { stick: path, .. } => path.display().to_string(),
-        Act::MakeReport | Act::PrintReport => String::new(),
+        Act::MakeReport | Act::PrintReport | Act::PrintCheck | Act::PrintDay => String::new(),
     };
     subject.truncate(subject.floor_char_boundary(SUBJECT_BYTES_MAX));
     subject
@@ -523,7 +589,9 @@ fn has_own_audit(act: &Act) -> bool {
         | Act::ExportEvidence(_)
         | Act::MakeReport
         | Act::SaveReport(_)
-        | Act::PrintReport => false,
+        | Act::PrintReport
+        | Act::PrintCheck
+        | Act::PrintDay => false,
     }
 }
 

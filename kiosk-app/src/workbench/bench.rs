@@ -2,6 +2,7 @@
 //! between two looks after tickets, waits and whoever has left a page open.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 use super::evidence::{self, Evidence, KeyLine, LogChain};
 use super::host::Host;
+use super::levels::Levels;
 use super::monitor::Monitor;
 use super::readiness::{self, ReadinessReport};
 use super::settings::{self, Difference, Installed};
@@ -23,11 +25,13 @@ use super::sticks::{self, Sticks};
 use super::tickets::TicketWatch;
 use super::unlock::{self, Door, Time};
 use super::{Found, Permission, Topic, Work, pages};
+use crate::calibration::Calibrations;
 use crate::clock::{self, Moment};
 use crate::config::{Config, Keeper};
 use crate::desk::{Answer, Ask, Desk};
 use crate::devices::Roster;
 use crate::event::{Event, Ticket};
+use crate::logging;
 use crate::platform;
 use crate::runtime::Input;
 use crate::vital;
@@ -46,6 +50,8 @@ const SETTING_BYTES_MAX: usize = 16 * 1024;
 const EVIDENCE_FORMAT: u32 = 1;
 /// Ending of a file that holds a signed permission, as `kiosk-admin unlock` writes it.
 const UNLOCK_ENDING: &[u8] = b".kiosk-unlock";
+/// Ending of a file that holds a list of revocations, as `kiosk-admin revoke` writes it.
+const LIST_ENDING: &[u8] = b".kiosk-revocations";
 /// Largest such file: a text of the longest kind, with a line break and a mark of its encoding.
 const UNLOCK_FILE_BYTES_MAX: usize = 4096;
 const _: () = assert!(TEXT_BYTES_MAX < UNLOCK_FILE_BYTES_MAX);
@@ -67,6 +73,8 @@ pub(crate) struct Parts {
 pub(super) struct Heard {
     pub(super) is_online: bool,
     pub(super) upstreams: BTreeMap<String, bool>,
+    /// The calibrations that the loop has put in force.
+    pub(super) calibrations: Calibrations,
 }
 
 /// The inbox of the thread.
@@ -113,6 +121,11 @@ impl Workbench {
         } else if let Event::Upstream { name, is_up } = event {
             self.lock().upstreams.insert(name.clone(), *is_up);
         }
+    }
+
+    /// The loop has put these calibrations in force.
+    pub(crate) fn calibrated(&self, calibrations: &Calibrations) {
+        self.lock().calibrations = calibrations.clone();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Heard> {
@@ -164,6 +177,8 @@ pub(super) struct Bench {
     pub(super) report: Option<ReadinessReport>,
     /// Recordings that run, with their files.
     pub(super) recordings: BTreeMap<String, PathBuf>,
+    /// Log levels that were changed on the glass.
+    pub(super) levels: Levels,
     door: Door,
     tickets: TicketWatch,
     heard: Arc<Mutex<Heard>>,
@@ -190,9 +205,13 @@ impl Bench {
             &mut cache,
             &config.terminal.id,
             &config.staff.unlock_keys,
+            &config.staff.revocations,
             now,
         )?;
         remember_installation(&mut cache, &config, now)?;
+        let mut levels = Levels::new(logging::current());
+        let is_known = |id: &str| config.devices.iter().any(|device| device.id == id);
+        levels.restore(&mut cache, is_known, now)?;
         Ok(Self {
             sticks: Sticks::new(&config.staff.sticks),
             host: Host::default(),
@@ -200,6 +219,7 @@ impl Bench {
             typesetter: None,
             report: None,
             recordings: BTreeMap::new(),
+            levels,
             door,
             tickets: TicketWatch::default(),
             heard,
@@ -253,6 +273,7 @@ impl Bench {
     pub(super) fn turn(&mut self, now: Moment) {
         self.expire(now);
         self.door.turn(&mut self.cache, now);
+        self.levels.turn(&mut self.cache, now);
         self.monitor.turn(now);
         if self.tickets.is_due(now) {
             let vitals = self.roster.vitals();
@@ -303,6 +324,7 @@ impl Bench {
         self.door.ended(&mut self.cache, why, now);
         self.inside = None;
         self.report = None;
+        self.levels.ended();
         self.monitor.close();
         for (device, path) in std::mem::take(&mut self.recordings) {
             if let Err(words) = self.roster.stop_recording(&device) {
@@ -328,11 +350,18 @@ impl Bench {
             return refused("unlock.not-on-stick", wait_s);
         }
         let time = self.time(now);
-        let mut texts: Vec<Sensitive<String>> = Vec::new();
+        let (mut texts, mut lists) = (Vec::new(), Vec::new());
         for stick in &sticks {
-            let is_wanted = |name: &[u8]| name.ends_with(UNLOCK_ENDING);
+            let is_wanted =
+                |name: &[u8]| name.ends_with(UNLOCK_ENDING) || name.ends_with(LIST_ENDING);
             match sticks::find_files(&stick.path, is_wanted) {
-                Ok(files) => texts.extend(files.iter().filter_map(|path| text_of(path))),
+                Ok(files) => {
+                    let is_list =
+                        |path: &&PathBuf| path.as_os_str().as_bytes().ends_with(LIST_ENDING);
+                    let (of_lists, of_texts): (Vec<_>, Vec<_>) = files.iter().partition(is_list);
+                    lists.extend(of_lists.into_iter().filter_map(|path| text_of(path)));
+                    texts.extend(of_texts.into_iter().filter_map(|path| text_of(path)));
+                }
                 Err(trouble) => {
                     tracing::warn!(
                         code = trouble.code(),
@@ -345,6 +374,9 @@ impl Bench {
                 }
             }
         }
+        // First what is newly revoked: the permission beside it may be.
+        let offered = lists.iter().map(|text| text.expose().as_str());
+        let is_list_taken = self.door.take_lists(&mut self.cache, offered, now);
         // A stick may hold those of other terminals and of yesterday: the one for this challenge
         // counts, else the first says why it does not.
         let best = texts
@@ -353,6 +385,7 @@ impl Bench {
             .unwrap_or(0);
         match texts.get(best) {
             Some(text) => self.door.unlock(&mut self.cache, text, time, now),
+            None if is_list_taken => refused("unlock.list-taken", wait_s),
             None => refused("unlock.not-on-stick", wait_s),
         }
     }
@@ -470,12 +503,14 @@ impl Bench {
         let time = self.time(now);
         let log = self.log_chain(now)?;
         let state = self.config.paths.state.clone();
+        let safeguards = self.cache.safeguards()?;
         let baseline = evidence::baseline(&evidence::Subject {
             host: &self.host,
             state: &state,
             configuration: self.config.source.path(),
             has_mutual_tls: self.config.platform.tls.is_some(),
             has_unlock_keys: !self.config.staff.unlock_keys.is_empty(),
+            safeguards: &safeguards,
             log_findings: Some(log.findings.len()),
             clock: now.at,
             time: time.at,

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use offline_cache::{Safeguard, SafeguardKind};
 use serde::Serialize;
 
 use super::host::Host;
@@ -74,6 +75,8 @@ pub struct Subject<'a> {
     pub has_mutual_tls: bool,
     /// Keys that may let staff in are configured.
     pub has_unlock_keys: bool,
+    /// What the open store does for what lies in it.
+    pub safeguards: &'a [Safeguard],
     /// Findings in the audit log; `None` where it could not be read.
     pub log_findings: Option<usize>,
     /// The time by the clock of the machine.
@@ -91,6 +94,7 @@ pub fn baseline(subject: &Subject<'_>) -> Vec<Check> {
     checks.extend(doors(subject.host));
     checks.extend(machine(subject));
     checks.extend(own(subject));
+    checks.extend(subject.safeguards.iter().map(store));
     checks
 }
 
@@ -362,6 +366,50 @@ fn own(subject: &Subject<'_>) -> Vec<Check> {
     ]
 }
 
+/// What was found of one safeguard of the open store.
+fn store(safeguard: &Safeguard) -> Check {
+    let (id, texts) = match safeguard.kind {
+        SafeguardKind::SecureDelete => (
+            "store-overwrites-what-it-deletes",
+            ("bench.check-erase", "bench.remedy-store"),
+        ),
+        SafeguardKind::FullSync => (
+            "store-waits-for-the-disk",
+            ("bench.check-sync", "bench.remedy-store"),
+        ),
+        SafeguardKind::WriteAheadLog => (
+            "store-writes-ahead",
+            ("bench.check-journal", "bench.remedy-store"),
+        ),
+        SafeguardKind::ForeignKeys => (
+            "store-keeps-its-references",
+            ("bench.check-references", "bench.remedy-store"),
+        ),
+        SafeguardKind::DistrustedSchema => (
+            "store-runs-nothing-foreign",
+            ("bench.check-schema", "bench.remedy-store"),
+        ),
+        SafeguardKind::TemporariesInMemory => (
+            "store-leaves-no-temporary-files",
+            ("bench.check-temporary", "bench.remedy-store"),
+        ),
+        SafeguardKind::Triggers => (
+            "audit-log-only-grows",
+            ("bench.check-triggers", "bench.remedy-triggers"),
+        ),
+        SafeguardKind::FileModes => (
+            "store-files-are-private",
+            ("bench.check-store-files", "bench.remedy-store-files"),
+        ),
+    };
+    check(
+        id,
+        texts,
+        pass_if(safeguard.is_kept),
+        safeguard.found.clone(),
+    )
+}
+
 /// One account that came in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Account {
@@ -522,7 +570,23 @@ mod tests {
         std::fs::write(path, text).unwrap();
     }
 
+    fn kept(kind: SafeguardKind) -> Safeguard {
+        Safeguard {
+            kind,
+            is_kept: true,
+            found: String::new(),
+        }
+    }
+
     fn judge(root: &Path, change: impl Fn(&mut Subject<'_>)) -> BTreeMap<&'static str, Judgment> {
+        judge_with(root, &SafeguardKind::ALL.map(kept), change)
+    }
+
+    fn judge_with(
+        root: &Path,
+        safeguards: &[Safeguard],
+        change: impl Fn(&mut Subject<'_>),
+    ) -> BTreeMap<&'static str, Judgment> {
         let host = Host::new(root);
         let state = root.join("state");
         let configuration = root.join("kiosk.toml");
@@ -533,6 +597,7 @@ mod tests {
             configuration: Some(&configuration),
             has_mutual_tls: true,
             has_unlock_keys: true,
+            safeguards,
             log_findings: Some(0),
             clock: now,
             time: now,
@@ -590,7 +655,7 @@ mod tests {
         }
         assert_eq!(judged["disk-is-encrypted"], Judgment::Unknown);
         assert_eq!(judged["no-port-is-open-to-the-network"], Judgment::Pass);
-        assert_eq!(judged.len(), 18);
+        assert_eq!(judged.len(), 26);
     }
 
     #[test]
@@ -642,6 +707,31 @@ mod tests {
                 .collect();
             assert_eq!(failed, [&id], "{id}");
         }
+    }
+
+    #[test]
+    fn each_safeguard_that_the_store_has_lost_fails_its_own_check_and_has_a_remedy() {
+        let root = closed_machine();
+        let mut ids = std::collections::BTreeSet::new();
+        for lost in SafeguardKind::ALL {
+            let safeguards = SafeguardKind::ALL.map(|kind| Safeguard {
+                is_kept: kind != lost,
+                ..kept(kind)
+            });
+            let judged = judge_with(root.path(), &safeguards, |_| {});
+            let failed: Vec<&str> = judged
+                .iter()
+                .filter(|(_, judgment)| **judgment == Judgment::Fail)
+                .map(|(id, _)| *id)
+                .collect();
+            assert_eq!(failed.len(), 1, "{lost:?}: {failed:?}");
+            ids.extend(failed);
+            let told = store(safeguards.iter().find(|each| !each.is_kept).unwrap());
+            for lang in Lang::ALL {
+                assert!(!told.title(lang).is_empty() && !told.remedy(lang).is_empty());
+            }
+        }
+        assert_eq!(ids.len(), SafeguardKind::ALL.len());
     }
 
     #[test]

@@ -6,6 +6,8 @@ mod devices;
 mod machine;
 mod office;
 
+pub(super) use devices::consumable_of;
+pub(super) use machine::calibration_key;
 pub(super) use office::accounts;
 
 use jiff::Timestamp;

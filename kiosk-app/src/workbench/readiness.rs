@@ -23,11 +23,14 @@ use offline_cache::{Cache, CacheError, TestRecord, Verdict};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::pages::calibration_key;
+use crate::calibration::Calibrated;
 use crate::clock;
 use crate::config::Config;
 use crate::devices::{Listed, Report};
 use crate::problem;
 use crate::selftest;
+use crate::session::staff::ids::Calibration;
 use crate::words::{Lang, fill, text};
 
 /// A certificate speaks for a day, and outcomes count for a day.
@@ -179,6 +182,12 @@ struct CalibrationLine {
     at: String,
     by: String,
     digest: String,
+    /// What is kept, as it is kept.
+    values: Value,
+    /// This program understands it, and has put it in force; a measurement changes nothing.
+    in_force: bool,
+    #[serde(skip)]
+    one: Option<Calibrated>,
 }
 
 #[derive(Serialize)]
@@ -206,10 +215,14 @@ pub fn report(
     let configuration_digest = sha256(subject.config.source.text().as_bytes());
     let items_digest = directory_digest(&subject.config.paths.items)?;
     let calibrations = subject.cache.calibrations()?.into_iter().map(|each| {
+        let one = Calibrated::parse(&each.what, &each.json).ok();
         let line = CalibrationLine {
             at: each.at.to_string(),
             by: each.by,
             digest: hex(&sha256(each.json.as_bytes())),
+            values: serde_json::from_str(&each.json).unwrap_or_default(),
+            in_force: one.is_some_and(|one| !matches!(one, Calibrated::Scanner(_))),
+            one,
         };
         (each.what, line)
     });
@@ -501,7 +514,7 @@ fn content(outcomes: &Outcomes<'_>, readiness: &Readiness, lang: Lang) -> Value 
     let calibrations: Vec<Value> = outcomes
         .calibrations
         .iter()
-        .map(|(what, line)| json!([what, line.at, line.by]))
+        .map(|(what, line)| calibration_row(what, line, lang))
         .collect();
     json!({
         "title": word("bench.report-title"),
@@ -520,11 +533,31 @@ fn content(outcomes: &Outcomes<'_>, readiness: &Readiness, lang: Lang) -> Value 
             { "title": word("bench.tests"), "columns": 4, "rows": tests },
             { "title": word("bench.open-faults"), "columns": 2, "rows": faults },
             { "title": word("bench.devices"), "columns": 4, "rows": devices },
-            { "title": word("bench.calibrations"), "columns": 3, "rows": calibrations },
+            { "title": word("bench.calibrations"), "columns": 4, "rows": calibrations },
             { "title": word("bench.digests"), "columns": 2, "rows": digest_rows(outcomes, readiness, lang) },
         ],
         "nothing": word("bench.nothing"),
     })
+}
+
+/// What it is of, whether it is in force, its values, when and by whom.
+fn calibration_row(what: &str, line: &CalibrationLine, lang: Lang) -> Value {
+    let state = match line.one {
+        Some(Calibrated::Scanner(_)) => "bench.cal-measured",
+        Some(_) => "bench.cal-in-force",
+        None => "bench.cal-not-in-force",
+    };
+    let values = line.one.map(|one| one.words(lang)).unwrap_or_default();
+    let known = Calibration::ALL
+        .into_iter()
+        .find(|each| each.word() == what);
+    let label = known.map_or(what, |known| text(lang, calibration_key(known)));
+    json!([
+        label,
+        text(lang, state),
+        values,
+        format!("{} {}", line.at, line.by)
+    ])
 }
 
 fn digest_rows(outcomes: &Outcomes<'_>, readiness: &Readiness, lang: Lang) -> Value {

@@ -4,27 +4,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kiosk_device::Sensitive;
-use kiosk_sealing::unlock::{Challenge, Grant, PinVerifier, Role, Scope};
+use kiosk_sealing::unlock::{Challenge, Grant, PinVerifier, Revocations, RevokedId, Role, Scope};
 use kiosk_sealing::{
     Algorithm, DeviceKey, KeySource, RecipientSecret, Suite, certificate, hex, sha256,
 };
 use kiosk_ui::Mark;
-use offline_cache::{Cache, TicketState};
+use offline_cache::{Cache, DiaryCount, TicketState};
 use uuid::Uuid;
 
-use super::bench::{Bench, Parts, Workbench};
+use super::bench::{Bench, Heard, Parts, Workbench};
+use super::levels::Levels;
 use super::{Act, Facts, Found, Permission, Topic, Work};
+use crate::calibration::Calibrations;
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::desk::Desk;
 use crate::event::{Event, Ticket};
 use crate::hub::Hub;
+use crate::logging::Log;
 use crate::runtime::Input;
 use crate::selftest::{Outcome, Verdict};
 use crate::words::Lang;
@@ -279,7 +282,7 @@ fn a_challenge_is_counted_before_it_is_shown_and_never_comes_again() {
     let mut seen = BTreeSet::new();
     for boot in 1..=3 {
         let mut stand = place.start(at(0));
-        for second in 1..=2 {
+        for second in [1, 601] {
             let (text, _) = stand.challenge(at(second));
             let challenge = Challenge::parse(&text).unwrap();
             let guard = stand.bench.cache.unlock_guard().unwrap();
@@ -288,6 +291,154 @@ fn a_challenge_is_counted_before_it_is_shown_and_never_comes_again() {
         }
     }
     assert_eq!(seen.len(), 6);
+}
+
+#[test]
+fn a_finger_that_opens_the_page_all_day_fills_no_log_and_takes_no_challenge_away() {
+    let place = Place::new();
+    let mut stand = place.start(at(0));
+    let (first, _) = stand.challenge(at(1));
+    for second in 2..=600 {
+        stand.take(Work::Ended { why: "left" }, at(second));
+        assert_eq!(stand.challenge(at(second)).0, first);
+    }
+    assert_eq!(stand.audited("staff.unlock.asked").len(), 1);
+    let (second, _) = stand.challenge(at(601));
+    assert_ne!(second, first, "it does not live for ever");
+    let asked = stand.audited("staff.unlock.asked");
+    assert_eq!(asked.len(), 2);
+    assert!(asked[1].1.contains("\"times_asked\":600"), "{asked:?}");
+    // The one that is shown again is good, once.
+    stand.take(Work::Ended { why: "idle" }, at(700));
+    assert_eq!(stand.challenge(at(701)).0, second);
+    let token = place.token(&second, Role::Technician, at(701));
+    let found = stand.unlock(&token, at(702));
+    assert!(matches!(found, Found::NeedsPin { .. }), "{found:?}");
+    assert!(matches!(stand.pin(PIN, at(703)), Found::Unlocked(_)));
+    stand.take(Work::Ended { why: "left" }, at(704));
+    assert_ne!(stand.challenge(at(705)).0, second);
+    assert_eq!(
+        refusal(&stand.unlock(&token, at(706))).0,
+        "unlock.not-this-challenge"
+    );
+}
+
+#[test]
+fn a_level_that_was_changed_on_the_glass_ends_with_the_mode_and_a_kept_one_comes_back() {
+    let place = Place {
+        more: "[[device]]\nid = \"slips\"\nclass = \"slip-printer\"\ndriver = \"escpos\"\n\
+               port = \"tcp:127.0.0.1:1\"\n"
+            .to_owned(),
+        ..Place::new()
+    };
+    let log = Log::changeable();
+    let mut stand = place.start(at(0));
+    stand.bench.levels = Levels::new(log.clone());
+    stand.come_in(&place, Role::Technician, at(1));
+    let level = |keep_h| Act::Level {
+        device: "slips".to_owned(),
+        level: Some("debug"),
+        keep_h,
+    };
+    assert!(stand.act(level(0), at(2)).0);
+    assert_eq!(log.level_of("slips"), Some("debug"));
+    // The permission runs out by itself: that is an end too.
+    stand.bench.turn(at(2 + 30 * 60));
+    assert_eq!(log.level_of("slips"), None);
+    stand.come_in(&place, Role::Technician, at(2000));
+    assert!(stand.act(level(4), at(2001)).0);
+    stand.take(Work::Ended { why: "left" }, at(2002));
+    assert_eq!(log.level_of("slips"), Some("debug"));
+    let done = stand.audited("staff.act.done");
+    assert!(done[1].1.contains("slips debug 4 h"), "{done:?}");
+    drop(stand);
+    for (second, expected) in [(3000, Some("debug")), (2001 + 4 * 3600, None)] {
+        let log = Log::changeable();
+        let mut stand = place.start(at(second));
+        stand.bench.levels = Levels::new(log.clone());
+        let Bench { levels, cache, .. } = &mut stand.bench;
+        levels
+            .restore(cache, |id| id == "slips", at(second))
+            .unwrap();
+        assert_eq!(log.level_of("slips"), expected);
+    }
+}
+
+#[test]
+fn a_checklist_and_the_numbers_of_the_day_become_slips_of_no_case() {
+    let place = Place::new();
+    let mut stand = place.start(at(0));
+    stand.come_in(&place, Role::VillageStaff, at(1));
+    let (is_done, words) = stand.act(Act::PrintCheck, at(2));
+    assert!(!is_done && words.contains("staff.no-check"), "{words}");
+    let answers = vec![("paper".to_owned(), true), ("glass".to_owned(), false)];
+    let kind = "close";
+    assert!(stand.act(Act::Daily { kind, answers }, at(3)).0);
+    for act in [Act::PrintCheck, Act::PrintDay] {
+        assert!(stand.act(act, at(4)).0);
+        let input = stand.inputs.recv_timeout(Duration::from_secs(5)).unwrap();
+        let Input::StaffSlip(ticket, bits) = input else {
+            panic!("{input:?}");
+        };
+        assert_eq!((ticket, bits.width_dots), (ANSWER, 576));
+        // Some lines of text, and not a meter of paper.
+        let rows = bits.rows.len() / 72;
+        assert!((300..1600).contains(&rows), "{rows}");
+        assert!(bits.rows.iter().any(|byte| *byte != 0));
+    }
+    let done = stand.audited("staff.act.done");
+    assert!(
+        done[1].1.contains("print-check") && done[2].1.contains("print-day"),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn paper_of_tests_and_of_the_staff_counts_as_used() {
+    let place = Place {
+        more: "[[device]]\nid = \"slips\"\nclass = \"slip-printer\"\ndriver = \"escpos\"\n\
+               port = \"tcp:127.0.0.1:1\"\n\
+               [[device]]\nid = \"pages\"\nclass = \"page-printer\"\ndriver = \"ipp\"\n\
+               port = \"ipp://127.0.0.1:1/ipp\"\n"
+            .to_owned(),
+        ..Place::new()
+    };
+    let mut stand = place.start(at(0));
+    stand.come_in(&place, Role::VillageStaff, at(1));
+    let used = |stand: &mut Stand| {
+        let count = |device: &str, what: &str, count| DiaryCount {
+            device: device.to_owned(),
+            day: at(0).date(),
+            what: what.to_owned(),
+            count,
+        };
+        let counts = [
+            count("slips", "made:slips", 10),
+            count("slips", "made:test-slips", 3),
+            count("slips", "made:staff-slips", 2),
+            count("pages", "made:pages", 20),
+            count("pages", "made:test-pages", 1),
+            count("pages", "made:cards", 50),
+        ];
+        stand.bench.cache.diary_add(&counts).unwrap();
+    };
+    // What was used before the filling is not of this roll.
+    used(&mut stand);
+    for device in ["slips", "pages"] {
+        let replenish = Act::Replenish {
+            device: device.to_owned(),
+            what: "paper".to_owned(),
+        };
+        assert!(stand.act(replenish, at(2)).0);
+    }
+    used(&mut stand);
+    let page = stand.show(Topic::Consumables, at(3));
+    let values: Vec<&str> = page.sections[0]
+        .rows
+        .iter()
+        .map(|row| row.value.as_str())
+        .collect();
+    assert_eq!(values, ["还剩约 385，已用 15", "还剩约 479，已用 21"]);
 }
 
 #[test]
@@ -674,7 +825,7 @@ fn acts_of_the_day_are_kept_with_their_person() {
     assert!(stand.act(replenish, at(3)).0);
     let calibrate = Act::Calibrate {
         what: "print-offset",
-        values: "{\"x\":1}".to_owned(),
+        values: "{\"right-tenth-mm\":-15,\"down-tenth-mm\":20}".to_owned(),
     };
     assert!(stand.act(calibrate, at(4)).0);
     let checks = stand.bench.cache.daily_checks(10).unwrap();
@@ -808,7 +959,7 @@ fn evidence_and_log_go_onto_a_stick_whole_or_not_at_all() {
     assert_eq!(json["terminal"], "T001");
     assert_eq!(json["accounts"]["tech.ce-shi"]["role"], "inspector");
     assert_eq!(json["log"]["findings"], serde_json::json!([]));
-    assert_eq!(json["baseline"].as_array().unwrap().len(), 18);
+    assert_eq!(json["baseline"].as_array().unwrap().len(), 26);
     let key_id = stand.bench.key.public().key_id();
     assert_eq!(json["keys"][0]["key_id"], key_id);
     let text = fs::read_to_string(made.join("evidence.txt")).unwrap();
@@ -959,5 +1110,239 @@ fn the_thread_answers_each_ask_under_its_ticket_and_shows_what_the_loop_has_hear
     assert!(
         upstream.is_some_and(|row| row.mark == Mark::Bad),
         "{rows:?}"
+    );
+}
+
+/// A list by which an operator revokes this person.
+fn list(number: u32, person: &str, operator: &DeviceKey) -> String {
+    let list = Revocations {
+        number,
+        issued_at_s: START_S,
+        people: BTreeSet::from([RevokedId::of_person(person)]),
+        ..Revocations::default()
+    };
+    list.sign(operator).unwrap()
+}
+
+impl Stand {
+    /// The number of the list that a challenge tells, and what a good permission gets.
+    fn try_out(&mut self, place: &Place, now: Moment) -> (u32, Found) {
+        let (challenge, _) = self.challenge(now);
+        let (_, number) = Challenge::parse_with_list(&challenge).unwrap();
+        let token = place.token(&challenge, Role::Technician, now);
+        (number, self.unlock(&token, now))
+    }
+}
+
+#[test]
+fn whoever_was_called_back_by_the_configuration_opens_nothing_and_is_on_record() {
+    let mut place = Place::new();
+    let text = list(7, "tech.ce-shi", &place.operator);
+    place.more = format!("revocations = \"{text}\"\n");
+    let mut stand = place.start(at(0));
+    let (number, found) = stand.try_out(&place, at(1));
+    assert_eq!(number, 7);
+    assert_eq!(refusal(&found).0, "unlock.revoked");
+    assert!(stand.bench.inside().is_none());
+    let refused = stand.audited("staff.unlock.refused");
+    assert!(refused[0].1.contains("unlock.revoked"), "{refused:?}");
+    let taken = stand.audited("staff.revocations.taken");
+    assert!(taken[0].1.contains("configuration"), "{taken:?}");
+    // It is a guess too: nobody honest comes with it again and again.
+    for second in 2..=4 {
+        stand.try_out(&place, at(second));
+    }
+    assert_eq!(
+        refusal(&stand.try_out(&place, at(5)).1),
+        ("unlock.revoked", 60)
+    );
+    drop(stand);
+    // The list outlives its line in the configuration, and an older one there changes nothing.
+    let older = list(6, "somebody-else", &place.operator);
+    for more in [String::new(), format!("revocations = \"{older}\"\n")] {
+        let kept = fs::read_to_string(place.path("kiosk.toml")).unwrap();
+        let lines = kept.lines().filter(|line| !line.starts_with("revocations"));
+        let kept = lines.collect::<Vec<_>>().join("\n");
+        fs::write(place.path("kiosk.toml"), format!("{kept}\n{more}")).unwrap();
+        let mut stand = place.start(at(0));
+        // The wait is kept as well.
+        for minute in 1..=5 {
+            stand.bench.turn(at(minute * 60));
+        }
+        let (number, found) = stand.try_out(&place, at(3600));
+        assert_eq!(number, 7, "{more}");
+        assert_eq!(refusal(&found).0, "unlock.revoked");
+        assert_eq!(stand.audited("staff.revocations.taken").len(), 1);
+    }
+}
+
+#[test]
+fn a_newer_list_comes_with_the_desired_state_and_an_older_one_never() {
+    let place = Place::new();
+    let mut stand = place.start(at(0));
+    let set = |stand: &mut Stand, version: u64, text: &str| {
+        let body = serde_json::json!({ "staff_revocations": text }).to_string();
+        let cache = &mut stand.bench.cache;
+        assert!(cache.set_desired_state(version, &body, at(1).at).unwrap());
+    };
+    assert_eq!(stand.try_out(&place, at(1)).0, 0);
+    set(&mut stand, 1, &list(5, "tech.ce-shi", &place.operator));
+    let (number, found) = stand.try_out(&place, at(2));
+    assert_eq!((number, refusal(&found).0), (5, "unlock.revoked"));
+    let stranger = DeviceKey::generate(Algorithm::Ed25519).unwrap();
+    for (version, text) in [
+        (2, list(4, "somebody-else", &place.operator)),
+        (3, list(5, "somebody-else", &place.operator)),
+        (4, list(9, "somebody-else", &stranger)),
+        (5, "KV1:".repeat(10_000)),
+        (6, String::new()),
+    ] {
+        set(&mut stand, version, &text);
+        let (number, found) = stand.try_out(&place, at(version * 1000));
+        assert_eq!(
+            (number, refusal(&found).0),
+            (5, "unlock.revoked"),
+            "{version}"
+        );
+    }
+    assert_eq!(stand.audited("staff.revocations.taken").len(), 1);
+    // A newer list that leaves the person out lets them in again.
+    set(&mut stand, 7, &list(6, "somebody-else", &place.operator));
+    let (number, found) = stand.try_out(&place, at(20_000));
+    assert_eq!(number, 6);
+    assert!(matches!(found, Found::NeedsPin { .. }), "{found:?}");
+}
+
+#[test]
+fn a_newer_list_comes_on_a_stick_before_the_permission_beside_it_is_looked_at() {
+    let place = Place::new();
+    let mut stand = place.start(at(0));
+    let stick = place.stick();
+    let file = |name: &str, text: &str| fs::write(stick.join(name), text).unwrap();
+    // Alone it is taken, and told with the next challenge.
+    stand.challenge(at(1));
+    file(
+        "a.kiosk-revocations",
+        &list(3, "somebody-else", &place.operator),
+    );
+    let found = stand.take(Work::UnlockFromStick, at(2));
+    assert_eq!(refusal(&found), ("unlock.list-taken", 0));
+    let found = stand.take(Work::UnlockFromStick, at(3));
+    assert_eq!(refusal(&found).0, "unlock.not-on-stick", "no newer one");
+    let (challenge, _) = stand.challenge(at(4));
+    assert_eq!(Challenge::parse_with_list(&challenge).unwrap().1, 3);
+    // Beside a permission for whom it names, with forgeries and an older one around it.
+    let token = place.token(&challenge, Role::Technician, at(4));
+    file("b.kiosk-unlock", &token);
+    let stranger = DeviceKey::generate(Algorithm::Ed25519).unwrap();
+    file("c.kiosk-revocations", &list(99, "somebody-else", &stranger));
+    file(
+        "d.kiosk-revocations",
+        &list(2, "somebody-else", &place.operator),
+    );
+    file("e.kiosk-revocations", &"KV1:".repeat(100_000));
+    file(
+        "f.kiosk-revocations",
+        &list(4, "tech.ce-shi", &place.operator),
+    );
+    let found = stand.take(Work::UnlockFromStick, at(5));
+    assert_eq!(refusal(&found).0, "unlock.revoked");
+    assert_eq!(stand.audited("staff.revocations.taken").len(), 2);
+    let refused = stand.audited("staff.revocations.refused");
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(
+        refused[0].1.contains("unlock.unknown-signer"),
+        "{refused:?}"
+    );
+    drop(stand);
+    let mut stand = place.start(at(0));
+    assert_eq!(stand.try_out(&place, at(1)).0, 4, "kept");
+}
+
+#[test]
+fn a_list_counts_as_long_as_the_configuration_knows_its_signer() {
+    let place = Place::new();
+    let thief = DeviceKey::generate(Algorithm::Ed25519).unwrap();
+    // Both keys are known; one of them is stolen, and signs a list that nobody can go beyond.
+    let honest = place.operator.public();
+    place.config();
+    let known = fs::read_to_string(place.path("kiosk.toml")).unwrap();
+    let both = format!("{honest}\", \"{}", thief.public());
+    fs::write(
+        place.path("kiosk.toml"),
+        known.replace(&honest.to_string(), &both),
+    )
+    .unwrap();
+    let mut stand = place.start(at(0));
+    fs::write(
+        place.stick().join("x.kiosk-revocations"),
+        list(u32::MAX, "tech.ce-shi", &thief),
+    )
+    .unwrap();
+    stand.challenge(at(1));
+    stand.take(Work::UnlockFromStick, at(1));
+    assert_eq!(stand.try_out(&place, at(2)).0, u32::MAX);
+    drop(stand);
+    fs::remove_file(place.path("stick/x.kiosk-revocations")).unwrap();
+    // The office takes the stolen key away, and begins anew.
+    let own = list(1, "somebody-else", &place.operator);
+    let begun = format!("{known}revocations = \"{own}\"\n");
+    fs::write(place.path("kiosk.toml"), begun).unwrap();
+    let mut stand = place.start(at(0));
+    let (number, found) = stand.try_out(&place, at(3600));
+    assert_eq!(number, 1);
+    assert!(matches!(found, Found::NeedsPin { .. }), "{found:?}");
+    assert_eq!(stand.audited("staff.revocations.dropped").len(), 1);
+}
+
+#[test]
+fn a_calibration_is_in_force_when_the_loop_says_so_and_never_out_of_its_bounds() {
+    let place = Place::new();
+    let (parts, inputs, hub) = place.parts(at(0));
+    let heard: Arc<Mutex<Heard>> = Arc::default();
+    let bench = Bench::new(parts, Arc::clone(&heard), at(0)).unwrap();
+    let mut stand = Stand {
+        bench,
+        inputs,
+        _hub: hub,
+    };
+    stand.come_in(&place, Role::Technician, at(1));
+    let calibrate = |values: &str| Act::Calibrate {
+        what: "slip-offset",
+        values: values.to_owned(),
+    };
+    for wrong in ["{\"right-dots\":17}", "{}", "rubbish"] {
+        assert!(!stand.act(calibrate(wrong), at(2)).0, "{wrong}");
+    }
+    assert!(stand.bench.cache.calibrations().unwrap().is_empty());
+    assert!(stand.act(calibrate("{\"right-dots\":-12}"), at(3)).0);
+    let told = stand.inputs.try_iter().find_map(|input| {
+        if let Input::Event(Event::Calibrated(calibrations)) = input {
+            Some(*calibrations)
+        } else {
+            None
+        }
+    });
+    let told = told.expect("the loop is told");
+    assert_eq!(told.slip_dots, -12);
+    assert_eq!(
+        Calibrations::load(&stand.bench.cache).unwrap(),
+        told,
+        "and after a restart"
+    );
+    let slip = |stand: &mut Stand| {
+        let page = stand.show(Topic::Calibration, at(4));
+        let rows = page.sections.into_iter().flat_map(|section| section.rows);
+        rows.into_iter()
+            .find(|row| row.id == "act:calibrate:slip-offset")
+            .unwrap()
+    };
+    assert_eq!(slip(&mut stand).mark, Mark::Bad, "the loop has not said so");
+    heard.lock().unwrap().calibrations = told;
+    let row = slip(&mut stand);
+    assert_eq!(row.mark, Mark::Good);
+    assert!(
+        row.detail.contains("tech.ce-shi") && row.detail.contains("-12"),
+        "{row:?}"
     );
 }

@@ -62,7 +62,7 @@ impl Cache {
             &transaction,
             &self.directory.options.terminal,
             &NewAudit::own(
-                "calibration.set",
+                "staff.calibration.set",
                 by,
                 &json!({ "what": what, "sha256": digest }),
             ),

@@ -340,7 +340,7 @@ fn a_calibration_is_replaced_and_says_who_set_it() {
     let all = scratch.cache.calibrations().unwrap();
     assert_eq!(all.len(), 2);
     assert_eq!((all[1].by.as_str(), all[1].at), ("tech-3", at(3)));
-    assert_eq!(kinds(&scratch.cache), ["calibration.set"; 3]);
+    assert_eq!(kinds(&scratch.cache), ["staff.calibration.set"; 3]);
 }
 
 /// Everything that is kept for two years, told to the platform; returns what is not told.

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
-use kiosk_app::boot::Boot;
-use kiosk_app::{Config, Terminal, safe};
+use kiosk_app::Terminal;
+use kiosk_app::safe::Start;
 use kiosk_ui::{Backend, Options, Ui};
 
 use crate::control;
@@ -14,18 +14,18 @@ use crate::control;
 /// Runs the terminal of `config` until its window is closed or the control socket says quit.
 ///
 /// # Errors
-/// The configuration is wrong, or the store, the display or the socket cannot be opened.
+/// The store, the display or the socket cannot be opened.
 pub fn run(config: &Path, socket: &Path, is_window: bool) -> anyhow::Result<()> {
     kiosk_app::clock::now();
     kiosk_app::logging::open();
     kiosk_app::vital::silence_panic_messages();
-    let config = Config::read(config)?;
-    let boot = Boot::begin(&config.paths.state, kiosk_app::clock::now().at);
+    let start = Start::find(config, kiosk_app::clock::now().at);
+    let screen = start.screen();
     let first_frame = Arc::new(OnceLock::new());
     let painted = Arc::clone(&first_frame);
     let backend = if is_window {
         Backend::Window {
-            fullscreen: config.screen.is_fullscreen,
+            fullscreen: screen.is_fullscreen,
         }
     } else {
         Backend::Headless
@@ -33,8 +33,8 @@ pub fn run(config: &Path, socket: &Path, is_window: bool) -> anyhow::Result<()> 
     let (touches, received) = Terminal::touches();
     let ui = Ui::new(
         Options {
-            width_px: config.screen.width_px,
-            height_px: config.screen.height_px,
+            width_px: screen.width_px,
+            height_px: screen.height_px,
             backend,
             on_first_frame: Some(Box::new(move || {
                 let milliseconds = process_age_ms().unwrap_or_default();
@@ -46,7 +46,7 @@ pub fn run(config: &Path, socket: &Path, is_window: bool) -> anyhow::Result<()> 
     )?;
     control::serve(socket, ui.handle(), first_frame)
         .with_context(|| format!("cannot serve {}", socket.display()))?;
-    safe::run(&config, &boot, ui, received)?;
+    start.run(ui, received)?;
     Ok(())
 }
 

@@ -108,6 +108,7 @@ journeys! {
     safe_mode_serves_nobody_and_lets_staff_in => "technician-safe-mode.toml",
     a_device_that_vanishes_in_its_test_ends_the_test => "technician-vanished.toml",
     the_self_test_without_a_screen_reports_every_device => "technician-selftest.toml",
+    a_day_is_closed_with_its_numbers_and_its_checklist_on_paper => "village-day.toml",
 }
 
 #[test]

@@ -29,10 +29,15 @@ struct Bench {
 }
 
 fn bench_with(change: impl FnOnce(&mut toml::Table)) -> Bench {
+    bench_of(false, change)
+}
+
+fn bench_of(has_staff: bool, change: impl FnOnce(&mut toml::Table)) -> Bench {
     let directory = tempfile::tempdir().unwrap();
     let setting = Setting {
         program: env!("CARGO_BIN_EXE_kiosk-demo").into(),
         is_hurried: true,
+        has_staff,
         ..Setting::headless(directory.path().to_owned()).unwrap()
     };
     let world = World::new(&setting).unwrap();
@@ -242,6 +247,54 @@ fn a_terminal_that_cannot_start_says_why_in_safe_mode() {
     let value: Value = serde_json::from_str(&words).unwrap();
     let reason = value["safe"]["words"].as_str().unwrap();
     assert!(reason.contains("no-such-driver"), "{reason}");
+    bench.world.quit().unwrap();
+}
+
+/// The scanner reads again in this mode, until it may be what ends it badly.
+#[test]
+fn staff_come_in_by_the_scanner_in_safe_mode_and_by_a_stick_once_that_has_ended_badly() {
+    let mut bench = bench_of(true, |_| {});
+    let (words, status) = bench.command(&["safe-mode", "--on", "--by", "wang"]);
+    assert_eq!(status, Some(0), "{words}");
+    bench.start();
+    let come_in = |bench: &mut Bench, words: &str| {
+        bench.screen("staff/safe");
+        bench.world.touch("工作人员").unwrap();
+        bench.says(words);
+    };
+    come_in(&mut bench, "把进入码对着扫码口");
+    let (words, _) = bench.command(&["devices", "--json"]);
+    let report: Value = serde_json::from_str(&words).unwrap();
+    let ids: Vec<&str> = report["devices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|device| device["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids.len(), 8, "each device once: {ids:?}");
+    bench.kill(1);
+    come_in(&mut bench, "请把进入码存到 U 盘");
+    bench.world.quit().unwrap();
+}
+
+#[test]
+fn a_scanner_that_is_configured_wrongly_does_not_take_safe_mode_away() {
+    let mut bench = bench_of(true, |config| {
+        let devices = config["device"].as_array_mut().unwrap();
+        let scanner = devices
+            .iter_mut()
+            .filter_map(toml::Value::as_table_mut)
+            .find(|device| device["id"].as_str() == Some("qr-scanner"));
+        scanner
+            .unwrap()
+            .insert("driver".to_owned(), "no-such-driver".into());
+    });
+    let (words, status) = bench.command(&["safe-mode", "--on", "--by", "wang"]);
+    assert_eq!(status, Some(0), "{words}");
+    bench.start();
+    bench.says(IN_REPAIR);
+    bench.world.touch("工作人员").unwrap();
+    bench.says("请把进入码存到 U 盘");
     bench.world.quit().unwrap();
 }
 

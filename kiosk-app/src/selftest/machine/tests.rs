@@ -158,7 +158,13 @@ fn a_difference_of_the_clocks_counts_from_a_minute_on() {
 fn both_test_prints_are_typeset_with_their_code() {
     let machine = Bench::new();
     for sheet in [Sheet::Slip, Sheet::Page] {
-        match typeset(&machine.surroundings, sheet, "KT-ABCDEFGH23").unwrap() {
+        let typeset = typeset(
+            &machine.surroundings,
+            sheet,
+            "KT-ABCDEFGH23",
+            Offset::default(),
+        );
+        match typeset.unwrap() {
             Typeset::Slip(bits) => {
                 assert_eq!(bits.width_dots, SLIP_WIDTH_DOTS);
                 // Some 12 cm: a sheet that breaks off is shorter.

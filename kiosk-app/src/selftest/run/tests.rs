@@ -228,6 +228,8 @@ impl World {
                     self.tell(&choose(format!("cell-{field}")));
                 }
             }
+            // Crosses are for the calibration of the glass; no test shows one.
+            Pattern::Cross { .. } => panic!("a test shows a cross"),
             Pattern::None => {
                 if page.answers.iter().any(|answer| answer.id == "yes") {
                     self.tell(&choose("yes".to_owned()));

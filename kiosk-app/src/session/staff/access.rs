@@ -73,6 +73,7 @@ fn may_press(button: &Button, scopes: &BTreeSet<Scope>) -> bool {
         | Button::Retry(_)
         | Button::Levels(_)
         | Button::Level { .. }
+        | Button::Keep(_)
         | Button::Recording { .. }
         | Button::Calibrate(_)
         | Button::TryNormally => &[Scope::Mend],
@@ -84,7 +85,11 @@ fn may_press(button: &Button, scopes: &BTreeSet<Scope>) -> bool {
         Button::ExportLog { .. } => &[Scope::Mend, Scope::Evidence],
         Button::ExportEvidence => &[Scope::Evidence],
         Button::MakeReport | Button::SaveReport | Button::PrintReport => REPORT,
-        Button::Daily { .. } | Button::OpenDay | Button::CloseDay => &[Scope::Day],
+        Button::Daily { .. }
+        | Button::OpenDay
+        | Button::CloseDay
+        | Button::PrintCheck
+        | Button::PrintDay => &[Scope::Day],
     };
     has_any(scopes, enough)
 }

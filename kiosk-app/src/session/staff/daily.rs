@@ -1,5 +1,6 @@
 //! The daily check: a few questions that are answered by looking, then a test slip that the machine
-//! judges. Two minutes; what was answered is kept, and the day is opened or closed by it.
+//! judges. Two minutes; what was answered is kept, and printed where somebody wants it; the day is
+//! opened or closed by it, and the numbers of a day that is closed come out on paper.
 
 use kiosk_device::{DeviceClass, Supply};
 use kiosk_ui::{Mark, StaffPage, StaffRow, StaffSection};
@@ -27,10 +28,19 @@ const CLOSING: &[Question] = &[
     ("glass", "staff.ask-glass", "staff.check-glass"),
     ("place", "staff.ask-place", "staff.check-place"),
 ];
-/// The name of the machine's own answer.
+/// The name of the machine's own answer, and its short word.
 const SLIP: &str = "slip";
+const SLIP_WORD: &str = "staff.check-slip";
 
 type Question = (&'static str, &'static str, &'static str);
+
+/// What a check asks, in its order: the name under which the answer is kept, and the key of its short
+/// word. The machine's own answer comes last.
+pub(crate) fn checks_of(is_opening: bool) -> Vec<(&'static str, &'static str)> {
+    let questions = if is_opening { OPENING } else { CLOSING };
+    let asked = questions.iter().map(|(name, _, word)| (*name, *word));
+    asked.chain([(SLIP, SLIP_WORD)]).collect()
+}
 
 /// A check on its way.
 #[derive(Debug)]
@@ -130,7 +140,7 @@ impl Daily {
         if let Some(verdict) = self.slip {
             let word = text(lang, super::testing::verdict_word(verdict));
             let mark = super::facts::mark(verdict);
-            rows.push(fact(text(lang, "staff.check-slip"), word, mark));
+            rows.push(fact(text(lang, SLIP_WORD), word, mark));
         }
         let is_well = rows.iter().all(|row| row.mark == Mark::Good);
         if is_well {
@@ -146,7 +156,20 @@ impl Daily {
         let menu = Id::Go(Place::Menu);
         page.actions
             .push(action(&menu, text(lang, "staff.to-menu")));
+        if slip_printer(sight).is_some() {
+            let print = Id::Act(Button::PrintCheck);
+            page.actions
+                .push(action(&print, text(lang, "staff.print-check")));
+        }
     }
+}
+
+/// The printer of test slips and of the staff's own.
+fn slip_printer(sight: &Sight<'_>) -> Option<String> {
+    let mut devices = sight.devices.iter();
+    devices
+        .find(|(_, (class, _))| *class == DeviceClass::SlipPrinter)
+        .map(|(device, _)| device.clone())
 }
 
 /// What shows where to look.
@@ -200,12 +223,7 @@ impl Mode {
         if daily.answers.len() < daily.questions().len() {
             return;
         }
-        let printer = hand
-            .sight
-            .devices
-            .iter()
-            .find(|(_, (class, _))| *class == DeviceClass::SlipPrinter)
-            .map(|(device, _)| device.clone());
+        let printer = slip_printer(&hand.sight);
         let plan = selftest::plans_for(Some(DeviceClass::SlipPrinter)).next();
         if let (true, Some(plan), Some(printer)) = (daily.is_opening, plan, printer) {
             daily.stage = Stage::Testing;
@@ -231,6 +249,10 @@ impl Mode {
         let (answers, is_opening) = (daily.record(), daily.is_opening);
         let kind = if is_opening { "open" } else { "close" };
         self.act(Act::Daily { kind, answers }, hand);
+        if !is_opening && slip_printer(&hand.sight).is_some() {
+            // The workbench does one thing after the other: the check is kept before its day is counted.
+            self.print(Act::PrintDay, hand);
+        }
         self.set_day_closed(!is_opening, hand);
     }
 }

@@ -9,19 +9,23 @@ use kiosk_device::DeviceClass;
 use kiosk_ui::{Choice, Mark, StaffPage, StaffRow, StaffSection};
 use uuid::Uuid;
 
-use super::ids::{Button, Calibration, Id, Plain, topic_word};
+use super::ids::{Button, Calibration, Id, KEEP_HOURS, Plain, topic_word};
 use super::menu::{self, action, row};
 use super::{Hand, Leaf, Mode, SHOW_LIMIT, Sight, access};
 use crate::event::Ticket;
 use crate::logging::LEVELS;
 use crate::problem;
 use crate::selftest;
-use crate::words::{Lang, text};
+use crate::words::{Lang, fill, text};
 use crate::workbench::{Act, Facts, Topic, Work};
 
 /// How often a page whose facts move is filled anew. Specified for the monitor; for the others: as
 /// fast as a person reads.
 const REFRESH: Duration = Duration::from_secs(1);
+
+/// Large buttons at the foot of a page that ends with figures: the first, and two beside each other.
+/// Further ones are rows before the figures.
+const BUTTONS: usize = 3;
 
 /// A page of facts.
 #[derive(Debug)]
@@ -55,8 +59,8 @@ enum Carry {
 pub(super) enum List {
     /// Which part was replaced.
     Parts { ticket: Uuid, class: String },
-    /// Which level.
-    Levels { device: String },
+    /// Which level, and for how many hours beyond the mode.
+    Levels { device: String, keep_h: u8 },
     /// Really?
     Sure { button: Button },
 }
@@ -182,7 +186,15 @@ impl Mode {
             Button::Replace { ticket, class } => {
                 self.open(Leaf::List(List::Parts { ticket, class }), hand);
             }
-            Button::Levels(device) => self.open(Leaf::List(List::Levels { device }), hand),
+            Button::Levels(device) => {
+                let keep_h = KEEP_HOURS[0];
+                self.open(Leaf::List(List::Levels { device, keep_h }), hand);
+            }
+            Button::Keep(hours) => {
+                if let Some(Leaf::List(List::Levels { keep_h, .. })) = self.leaves.last_mut() {
+                    *keep_h = hours;
+                }
+            }
             Button::CloseCase(_) | Button::CloseDay => self.ask_twice(button, hand),
             Button::ExportQueue => self.ask_stick(Carry::Queue, hand),
             Button::ImportReceipts => self.ask_stick(Carry::Receipts, hand),
@@ -203,7 +215,9 @@ impl Mode {
             | Button::Recording { .. }
             | Button::RetryCase(_)
             | Button::MakeReport
-            | Button::PrintReport => self.act_at_once(button, hand),
+            | Button::PrintReport
+            | Button::PrintCheck
+            | Button::PrintDay => self.act_at_once(button, hand),
         }
     }
 
@@ -216,7 +230,15 @@ impl Mode {
             Button::Close(ticket) => Act::Close(ticket),
             Button::Replenish { what, device } => Act::Replenish { device, what },
             Button::Retry(device) => Act::Retry { device },
-            Button::Level { level, device } => Act::Level { device, level },
+            Button::Level {
+                level,
+                keep_h,
+                device,
+            } => Act::Level {
+                device,
+                level,
+                keep_h,
+            },
             Button::Recording { is_on, device } => {
                 if is_on {
                     self.recordings.insert(device.clone());
@@ -228,9 +250,12 @@ impl Mode {
             Button::RetryCase(case) => Act::RetryCase(case),
             Button::MakeReport => Act::MakeReport,
             Button::PrintReport => Act::PrintReport,
+            Button::PrintCheck => Act::PrintCheck,
+            Button::PrintDay => Act::PrintDay,
             Button::UnlockFromStick
             | Button::Replace { .. }
             | Button::Levels(_)
+            | Button::Keep(_)
             | Button::CloseCase(_)
             | Button::CloseDay
             | Button::ExportQueue
@@ -249,11 +274,17 @@ impl Mode {
             self.leaves.pop();
         }
         self.said = None;
-        let is_print = matches!(act, Act::PrintReport);
-        let ticket = self.act(act, hand);
+        let is_print = matches!(act, Act::PrintReport | Act::PrintCheck | Act::PrintDay);
         if is_print {
-            self.printing = ticket;
+            self.print(act, hand);
+        } else {
+            self.act(act, hand);
         }
+    }
+
+    /// An act whose paper is told of by the same ticket.
+    pub(super) fn print(&mut self, act: Act, hand: &mut Hand<'_>) {
+        self.printing = self.act(act, hand);
     }
 
     /// A page's own button.
@@ -384,16 +415,23 @@ impl Mode {
             let problem = problem::get(facts.code);
             page.warning = format!("{} {}", problem.title(lang), problem.advice(lang));
         }
+        self.only_allowed(&mut page, facts.carry.is_some());
         let mut more = self.own_acts(&facts.topic, sight);
         let known: BTreeSet<String> = ids_of(&page).map(str::to_owned).collect();
         more.retain(|row| !known.contains(&row.id));
+        let mut place = page.sections.len();
+        if let Some(at) = facts.facts.as_ref().and_then(|found| found.figures_from) {
+            let others = page.actions.split_off(page.actions.len().min(BUTTONS));
+            more.splice(0..0, others.into_iter().map(act_row));
+            place = at.min(place);
+        }
         if !more.is_empty() {
-            page.sections.push(StaffSection {
+            let section = StaffSection {
                 title: text(lang, "staff.can-do").to_owned(),
                 rows: more,
-            });
+            };
+            page.sections.insert(place, section);
         }
-        self.only_allowed(&mut page, facts.carry.is_some());
         page
     }
 
@@ -448,6 +486,7 @@ impl Mode {
                     Button::Calibrate(Calibration::PrintOffset),
                     "staff.cal-print",
                 ),
+                (Button::Calibrate(Calibration::SlipOffset), "staff.cal-slip"),
                 (Button::Calibrate(Calibration::Scanner), "staff.cal-scanner"),
             ],
             Topic::Readiness => vec![(Button::MakeReport, "staff.make-report")],
@@ -511,6 +550,16 @@ impl Mode {
     }
 }
 
+/// A button as a row.
+fn act_row(choice: Choice) -> StaffRow {
+    StaffRow {
+        id: choice.id,
+        label: choice.label,
+        detail: choice.detail,
+        ..StaffRow::default()
+    }
+}
+
 /// Every id on a page.
 fn ids_of(page: &StaffPage) -> impl Iterator<Item = &str> {
     let rows = page.sections.iter().flat_map(|section| &section.rows);
@@ -538,7 +587,7 @@ impl List {
         let lang = sight.lang;
         match self {
             Self::Parts { ticket, class } => parts_page(lang, *ticket, class),
-            Self::Levels { device } => levels_page(lang, device),
+            Self::Levels { device, keep_h } => levels_page(lang, device, *keep_h),
             Self::Sure { button } => sure_page(lang, button),
         }
     }
@@ -564,26 +613,53 @@ fn parts_page(lang: Lang, ticket: Uuid, class: &str) -> StaffPage {
     }
 }
 
-fn levels_page(lang: Lang, device: &str) -> StaffPage {
+fn levels_page(lang: Lang, device: &str, keep_h: u8) -> StaffPage {
     let level = |level: Option<&'static str>, label: &str| {
-        let device = device.to_owned();
-        row(&Id::Act(Button::Level { level, device }), label)
+        let button = Button::Level {
+            level,
+            keep_h,
+            device: device.to_owned(),
+        };
+        row(&Id::Act(button), label)
     };
-    let mut rows: Vec<StaffRow> = LEVELS
+    let mut levels: Vec<StaffRow> = LEVELS
         .into_iter()
         .map(|name| level(Some(name), name))
         .collect();
-    rows.push(level(None, text(lang, "staff.level-off")));
+    levels.push(level(None, text(lang, "staff.level-off")));
+    let keeps = KEEP_HOURS.into_iter().map(|hours| {
+        let mark = if hours == keep_h {
+            Mark::Good
+        } else {
+            Mark::None
+        };
+        StaffRow {
+            mark,
+            ..row(&Id::Act(Button::Keep(hours)), &keep_words(lang, hours))
+        }
+    });
+    let section = |key: &str, rows: Vec<StaffRow>| StaffSection {
+        title: text(lang, key).to_owned(),
+        rows,
+    };
     StaffPage {
         name: "levels".to_owned(),
         title: format!("{} · {device}", text(lang, "staff.levels")),
         intro: text(lang, "staff.levels-intro").to_owned(),
-        sections: vec![StaffSection {
-            rows,
-            ..StaffSection::default()
-        }],
+        sections: vec![
+            section("staff.level-keep", keeps.collect()),
+            section("staff.level-which", levels),
+        ],
         ..StaffPage::default()
     }
+}
+
+/// How long a level lasts.
+fn keep_words(lang: Lang, hours: u8) -> String {
+    if hours == 0 {
+        return text(lang, "staff.level-visit").to_owned();
+    }
+    fill(lang, "staff.level-hours", &[("hours", &hours.to_string())])
 }
 
 fn sure_page(lang: Lang, button: &Button) -> StaffPage {

@@ -8,8 +8,13 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use crate::calibration;
 use crate::logging::LEVELS;
 use crate::workbench::Topic;
+
+/// How long a log level can be kept beyond the mode, in hours; 0 for not at all. Chosen: a morning, and
+/// the day that is specified as the longest.
+pub(crate) const KEEP_HOURS: [u8; 3] = [0, 4, 24];
 
 /// Longest id that is read. Chosen: a mount point of a stick and its word fit several times over.
 pub(crate) const ID_BYTES_MAX: usize = 1024;
@@ -100,9 +105,13 @@ pub(crate) enum Button {
     Level {
         /// One of the levels of the log.
         level: Option<&'static str>,
+        /// One of [`KEEP_HOURS`].
+        keep_h: u8,
         /// The device.
         device: String,
     },
+    /// On the list of levels: keep the one that is chosen next for so long, one of [`KEEP_HOURS`].
+    Keep(u8),
     /// Begin or end a recording.
     Recording {
         /// Begin or end.
@@ -110,7 +119,7 @@ pub(crate) enum Button {
         /// The device.
         device: String,
     },
-    /// Begin a calibration: `touch`, `camera-crop`, `print-offset`, `scanner`.
+    /// Begin a calibration: `touch`, `camera-crop`, `print-offset`, `slip-offset`, `scanner`.
     Calibrate(Calibration),
     /// Send a dead letter again.
     RetryCase(Uuid),
@@ -133,6 +142,10 @@ pub(crate) enum Button {
     SaveReport,
     /// Print the report.
     PrintReport,
+    /// Print the checklist that was answered last.
+    PrintCheck,
+    /// Print the numbers of the day.
+    PrintDay,
     /// The daily check, before the day is opened or after it is closed.
     Daily {
         /// Before the day.
@@ -155,27 +168,31 @@ pub(crate) enum Calibration {
     Touch,
     /// Which part of the camera's picture is the tray.
     CameraCrop,
-    /// Where on the paper the printer begins.
+    /// Where on the paper the page printer begins.
     PrintOffset,
-    /// How fast and how surely the scanner reads.
+    /// Where on the roll the slip printer begins.
+    SlipOffset,
+    /// How fast and how surely the scanner reads; measured only.
     Scanner,
 }
 
 impl Calibration {
-    const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Touch,
         Self::CameraCrop,
         Self::PrintOffset,
+        Self::SlipOffset,
         Self::Scanner,
     ];
 
     /// The word in ids and in the store.
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Self::Touch => "touch",
-            Self::CameraCrop => "camera-crop",
-            Self::PrintOffset => "print-offset",
-            Self::Scanner => "scanner",
+            Self::Touch => calibration::TOUCH,
+            Self::CameraCrop => calibration::CAMERA_CROP,
+            Self::PrintOffset => calibration::PRINT_OFFSET,
+            Self::SlipOffset => calibration::SLIP_OFFSET,
+            Self::Scanner => calibration::SCANNER,
         }
     }
 }
@@ -373,7 +390,12 @@ impl Button {
             Self::Replenish { what, device } => format!("replenish:{what}:{device}"),
             Self::Retry(device) => format!("retry:{device}"),
             Self::Levels(device) => format!("levels:{device}"),
-            Self::Level { level, device } => format!("level:{}:{device}", level.unwrap_or("off")),
+            Self::Level {
+                level,
+                keep_h,
+                device,
+            } => format!("level:{}:{keep_h}:{device}", level.unwrap_or("off")),
+            Self::Keep(hours) => format!("keep:{hours}"),
             Self::Recording { is_on, device } => {
                 format!("recording:{}:{device}", if *is_on { "on" } else { "off" })
             }
@@ -389,6 +411,8 @@ impl Button {
             | Self::MakeReport
             | Self::SaveReport
             | Self::PrintReport
+            | Self::PrintCheck
+            | Self::PrintDay
             | Self::Daily { .. }
             | Self::OpenDay
             | Self::CloseDay
@@ -446,16 +470,8 @@ impl Button {
                     device: name(device)?,
                 })
             }
-            "level" => {
-                let (level, device) = rest.split_once(':')?;
-                let level = if level == "off" {
-                    None
-                } else {
-                    Some(LEVELS.into_iter().find(|known| *known == level)?)
-                };
-                let device = name(device)?;
-                Some(Self::Level { level, device })
-            }
+            "level" => level(rest),
+            "keep" => keep_hours(rest).map(Self::Keep),
             "recording" => {
                 let (state, device) = rest.split_once(':')?;
                 let is_on = match state {
@@ -472,7 +488,7 @@ impl Button {
 }
 
 /// Buttons that need no more than their word.
-const SINGLE: [(&str, Button); 14] = [
+const SINGLE: [(&str, Button); 16] = [
     ("unlock-from-stick", Button::UnlockFromStick),
     ("export-queue", Button::ExportQueue),
     ("import-receipts", Button::ImportReceipts),
@@ -482,12 +498,36 @@ const SINGLE: [(&str, Button); 14] = [
     ("make-report", Button::MakeReport),
     ("save-report", Button::SaveReport),
     ("print-report", Button::PrintReport),
+    ("print-check", Button::PrintCheck),
+    ("print-day", Button::PrintDay),
     ("daily-open", Button::Daily { is_opening: true }),
     ("daily-close", Button::Daily { is_opening: false }),
     ("open-day", Button::OpenDay),
     ("close-day", Button::CloseDay),
     ("try-normally", Button::TryNormally),
 ];
+
+/// A level, how long it is kept, and the device.
+fn level(rest: &str) -> Option<Button> {
+    let (level, rest) = rest.split_once(':')?;
+    let (hours, device) = rest.split_once(':')?;
+    let level = if level == "off" {
+        None
+    } else {
+        Some(LEVELS.into_iter().find(|known| *known == level)?)
+    };
+    Some(Button::Level {
+        level,
+        keep_h: keep_hours(hours)?,
+        device: name(device)?,
+    })
+}
+
+/// One of the times that are offered.
+fn keep_hours(text: &str) -> Option<u8> {
+    let hours = text.parse().ok()?;
+    KEEP_HOURS.contains(&hours).then_some(hours)
+}
 
 /// A name that cannot be mistaken for anything else.
 fn name(text: &str) -> Option<String> {
@@ -514,6 +554,7 @@ mod tests {
         let mut buttons: Vec<Button> = SINGLE.iter().map(|(_, button)| button.clone()).collect();
         buttons.extend(Plain::ALL.map(Button::Plain));
         buttons.extend(Calibration::ALL.map(Button::Calibrate));
+        buttons.extend(KEEP_HOURS.map(Button::Keep));
         buttons.extend([
             Button::Acknowledge(ticket),
             Button::Replace {
@@ -537,10 +578,12 @@ mod tests {
             Button::Levels(device.clone()),
             Button::Level {
                 level: Some("debug"),
+                keep_h: 24,
                 device: device.clone(),
             },
             Button::Level {
                 level: None,
+                keep_h: 0,
                 device: "a:b".to_owned(),
             },
             Button::Recording {
@@ -613,7 +656,10 @@ mod tests {
             "stick:/media/../etc",
             "act:",
             "act:format",
-            "act:level:loud:printer",
+            "act:level:loud:0:printer",
+            "act:level:debug:printer",
+            "act:level:debug:25:printer",
+            "act:keep:48",
             "act:recording:maybe:printer",
             "act:replenish:paper",
             "act:calibrate:everything",

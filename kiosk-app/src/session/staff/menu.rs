@@ -171,6 +171,9 @@ impl Mode {
         }
         if sight.is_safe {
             text(lang, "staff.is-safe").clone_into(&mut page.warning);
+        } else if let Some(mistake) = &sight.rules.mistake {
+            let mistake = mistake.words(lang);
+            page.warning = fill(lang, "staff.is-kept", &[("mistake", &mistake)]);
         }
         page
     }

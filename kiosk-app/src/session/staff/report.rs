@@ -51,8 +51,8 @@ impl Mode {
         }
     }
 
-    /// How the print of the report goes.
-    pub(super) fn report_news(&mut self, ticket: Ticket, news: PrintNews, hand: &mut Hand<'_>) {
+    /// How the print of the report, or of a slip, goes.
+    pub(super) fn print_news(&mut self, ticket: Ticket, news: PrintNews, hand: &mut Hand<'_>) {
         if self.printing != Some(ticket) {
             return;
         }

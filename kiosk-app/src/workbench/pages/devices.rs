@@ -1,6 +1,6 @@
 //! The devices: what is wrong, who acts, what to do, what was tested; tickets and consumables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use kiosk_device::DeviceClass;
@@ -19,11 +19,17 @@ use crate::selftest;
 use crate::session::staff::ids::{Button, Id};
 use crate::words::{Lang, fill, text};
 use crate::workbench::bench::Bench;
+use crate::workbench::levels::Lasting;
 use crate::workbench::readiness::{TestLine, expected, is_fresh, verdict_key};
 use crate::workbench::{Facts, Topic};
 
 /// Tests of one device that are shown.
 const TESTS_SHOWN: u32 = 10;
+/// A roll of slip paper of 80 m gives so many slips of 20 cm. Chosen; the counter warns, the paper's
+/// end is seen by the printer.
+const SLIPS_OF_A_ROLL: u64 = 400;
+/// A ream.
+const PAGES_OF_A_REAM: u64 = 500;
 
 impl Bench {
     pub(in crate::workbench) fn report_of_devices(&self) -> Report {
@@ -60,32 +66,13 @@ impl Bench {
             .into_iter()
             .filter(|ticket| ticket.device == id)
             .collect();
-        let records = self.cache.tests_of(id, TESTS_SHOWN)?;
-        let mut page = facts([
-            section(lang, "bench.state", state_rows(device, lang)),
-            section(
-                lang,
-                "bench.tickets",
-                open.iter()
-                    .map(|ticket| ticket_row(ticket, lang, now))
-                    .collect(),
-            ),
-            section(
-                lang,
-                "bench.tests",
-                test_rows(device, &records, lang, now.at),
-            ),
-            section(lang, "bench.counters", counter_rows(device, lang)),
-            section(lang, "bench.identity", identity_rows(device, lang)),
-        ]);
-        if let Some(fault) = device.faults.first() {
-            let who = text(lang, action_key(&fault.action));
-            page.warning = format!("{} · {who}", sentence(&fault.code, lang));
-            page.intro = remedy(&fault.code, lang);
-            page.drawing.clone_from(&problem::get(&fault.code).picture);
-        }
-        page.acts = device_acts(device, lang);
-        Ok(page)
+        let known = Known {
+            device,
+            tickets: &open,
+            records: &self.cache.tests_of(id, TESTS_SHOWN)?,
+            lasting: self.levels.lasting(id),
+        };
+        Ok(known.page(lang, now))
     }
 
     pub(super) fn tests(&self, lang: Lang, now: Moment) -> Filled {
@@ -172,18 +159,20 @@ impl Bench {
         let mut page = Facts::default();
         let mut rows = Vec::new();
         for device in &report.devices {
-            let Some((what, counted)) = consumable_of(&device.class) else {
+            let Some(consumable) = consumable_of(&device.class) else {
                 continue;
             };
-            let key = (device.id.clone(), counted.to_owned());
-            let value = match filled.get(&key) {
+            let made = |what: &str| filled.get(&(device.id.clone(), what.to_owned()));
+            let roll = made(consumable.counted);
+            let value = match roll {
                 None => text(lang, "bench.never-filled").to_owned(),
                 Some(each) => {
-                    let left = each.amount.saturating_sub(each.used_since);
-                    let values = [
-                        ("left", left.to_string()),
-                        ("used", each.used_since.to_string()),
-                    ];
+                    let beside = consumable.beside.iter().filter_map(|what| made(what));
+                    let used = beside.fold(each.used_since, |used, beside| {
+                        used.saturating_add(beside.used_since)
+                    });
+                    let left = each.amount.saturating_sub(used);
+                    let values = [("left", left.to_string()), ("used", used.to_string())];
                     let values = values
                         .each_ref()
                         .map(|(name, value)| (*name, value.as_str()));
@@ -193,7 +182,7 @@ impl Bench {
             rows.push(StaffRow {
                 label: format!("{} {}", class_word(&device.class, lang), device.id),
                 value,
-                detail: filled.get(&key).map_or_else(String::new, |each| {
+                detail: roll.map_or_else(String::new, |each| {
                     format!("{} {}", minute(each.at), each.by)
                 }),
                 mark: supply_mark(&device.paper),
@@ -203,7 +192,7 @@ impl Bench {
                 lang,
                 "bench.act-replenish",
                 Button::Replenish {
-                    what: what.to_owned(),
+                    what: consumable.what.to_owned(),
                     device: device.id.clone(),
                 },
             );
@@ -216,12 +205,132 @@ impl Bench {
     }
 }
 
-/// What a class of devices uses up, and the diary's word for its use.
-pub(in crate::workbench) fn consumable_of(class: &str) -> Option<(&'static str, &'static str)> {
+/// What a device uses up.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::workbench) struct UsedUp {
+    /// What is filled up.
+    pub(in crate::workbench) what: &'static str,
+    /// How much of it one filling is.
+    pub(in crate::workbench) amount: u64,
+    /// The diary's word for its use by visitors.
+    pub(in crate::workbench) counted: &'static str,
+    /// The diary's words for what uses it up beside them: tests, and slips of the staff.
+    pub(in crate::workbench) beside: &'static [&'static str],
+}
+
+/// What a class of devices uses up.
+pub(in crate::workbench) fn consumable_of(class: &str) -> Option<UsedUp> {
     match class {
-        "slip-printer" => Some(("paper", "made:slips")),
-        "page-printer" => Some(("paper", "made:pages")),
+        "slip-printer" => Some(UsedUp {
+            what: "paper",
+            amount: SLIPS_OF_A_ROLL,
+            counted: "made:slips",
+            beside: &["made:test-slips", "made:staff-slips"],
+        }),
+        "page-printer" => Some(UsedUp {
+            what: "paper",
+            amount: PAGES_OF_A_REAM,
+            counted: "made:pages",
+            beside: &["made:test-pages"],
+        }),
         _ => None,
+    }
+}
+
+/// What the page of a device is made of.
+struct Known<'a> {
+    device: &'a Listed,
+    /// Its tickets that are not closed.
+    tickets: &'a [Ticket],
+    /// Its last tests, the newest first.
+    records: &'a [TestRecord],
+    /// How long its log level lasts, where somebody has changed it on the glass.
+    lasting: Option<Lasting>,
+}
+
+impl Known<'_> {
+    /// In the order in which somebody needs it who has come to mend: what is wrong, the picture and what
+    /// to do stand at the top, then the tests, then what can be done, then how it is; long figures last.
+    fn page(&self, lang: Lang, now: Moment) -> Facts {
+        let device = self.device;
+        let tickets = self
+            .tickets
+            .iter()
+            .map(|ticket| ticket_row(ticket, lang, now))
+            .collect();
+        let tests = plan_rows(device, self.records, lang, now.at);
+        let before: Vec<StaffSection> = [
+            section(lang, "bench.state", top_rows(device, lang)),
+            section(lang, "bench.tests", tests),
+            section(lang, "bench.tickets", tickets),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let figures_from = Some(before.len());
+        let behind = [
+            section(lang, "bench.readings", self.reading_rows(lang)),
+            section(lang, "bench.identity", identity_rows(device, lang)),
+            section(
+                lang,
+                "bench.earlier-tests",
+                earlier_rows(self.records, lang, now.at),
+            ),
+            section(lang, "bench.counters", counter_rows(device, lang)),
+        ];
+        let mut page = Facts {
+            sections: before
+                .into_iter()
+                .chain(behind.into_iter().flatten())
+                .collect(),
+            figures_from,
+            acts: device_acts(device, lang),
+            ..Facts::default()
+        };
+        if let Some(fault) = device.faults.first() {
+            let who = text(lang, action_key(&fault.action));
+            page.warning = format!("{} · {who}", sentence(&fault.code, lang));
+            page.intro = remedy(&fault.code, lang);
+            page.drawing.clone_from(&problem::get(&fault.code).picture);
+        }
+        page
+    }
+
+    /// How it is: what is not said at the top already.
+    fn reading_rows(&self, lang: Lang) -> Vec<StaffRow> {
+        let device = self.device;
+        let mut rows = Vec::new();
+        if !device.faults.is_empty() {
+            rows.push(state_row(device, lang));
+        }
+        for (key, value) in [
+            ("bench.paper", &device.paper),
+            ("bench.toner", &device.toner),
+            ("bench.media", &device.media),
+        ] {
+            if value != "unknown" {
+                rows.push(named(lang, key, text(lang, supply_key(value))));
+            }
+        }
+        let readings = device.readings.iter();
+        rows.extend(readings.map(|(name, value)| line(name.clone(), value.clone())));
+        if device.is_recording {
+            rows.push(named(lang, "bench.recording", text(lang, "bench.running")));
+        }
+        if let Some(level) = &device.log_level {
+            rows.push(StaffRow {
+                detail: self
+                    .lasting
+                    .map_or_else(String::new, |lasting| match lasting {
+                        Lasting::Visit => text(lang, "staff.level-visit").to_owned(),
+                        Lasting::Until(at) => {
+                            fill(lang, "bench.level-until", &[("time", &minute(at))])
+                        }
+                    }),
+                ..named(lang, "bench.log-level", level.clone())
+            });
+        }
+        rows
     }
 }
 
@@ -262,35 +371,25 @@ fn state_mark(device: &Listed) -> Mark {
     }
 }
 
-fn state_rows(device: &Listed, lang: Lang) -> Vec<StaffRow> {
-    let mut rows = vec![StaffRow {
+fn state_row(device: &Listed, lang: Lang) -> StaffRow {
+    StaffRow {
         mark: state_mark(device),
         ..named(lang, "bench.state", text(lang, state_key(&device.state)))
-    }];
-    rows.extend(device.faults.iter().map(|fault| fault_row(fault, lang)));
-    if let (Some(fault), true) = (&device.last_fault, device.faults.is_empty()) {
-        rows.push(StaffRow {
-            mark: Mark::None,
-            ..fault_row(fault, lang)
-        });
     }
-    for (key, value) in [
-        ("bench.paper", &device.paper),
-        ("bench.toner", &device.toner),
-        ("bench.media", &device.media),
-    ] {
-        if value != "unknown" {
-            rows.push(named(lang, key, text(lang, supply_key(value))));
-        }
+}
+
+/// What stands at the top: of a well device that it is well, and what was wrong last; of a faulty one
+/// what is wrong beside the fault that the page begins with.
+fn top_rows(device: &Listed, lang: Lang) -> Vec<StaffRow> {
+    if !device.faults.is_empty() {
+        let others = device.faults.iter().skip(1);
+        return others.map(|fault| fault_row(fault, lang)).collect();
     }
-    let readings = device.readings.iter();
-    rows.extend(readings.map(|(name, value)| line(name.clone(), value.clone())));
-    if device.is_recording {
-        rows.push(named(lang, "bench.recording", text(lang, "bench.running")));
-    }
-    if let Some(level) = &device.log_level {
-        rows.push(named(lang, "bench.log-level", level.clone()));
-    }
+    let mut rows = vec![state_row(device, lang)];
+    rows.extend(device.last_fault.as_ref().map(|fault| StaffRow {
+        mark: Mark::None,
+        ..fault_row(fault, lang)
+    }));
     rows
 }
 
@@ -304,26 +403,41 @@ fn fault_row(fault: &FaultWords, lang: Lang) -> StaffRow {
     }
 }
 
-fn test_rows(device: &Listed, records: &[TestRecord], lang: Lang, now: Timestamp) -> Vec<StaffRow> {
-    let class = DeviceClass::from_name(&device.class);
-    let plans = selftest::plans().iter();
-    let mut rows: Vec<StaffRow> = plans
-        .filter(|plan| class.is_some() && plan.class == class)
+/// The tests of a device, one touch away, each with its last outcome.
+fn plan_rows(device: &Listed, records: &[TestRecord], lang: Lang, now: Timestamp) -> Vec<StaffRow> {
+    plans_of(device)
         .map(|plan| {
             let last = records.iter().find(|record| record.test == plan.id);
             StaffRow {
-                id: Id::Test {
-                    plan: plan.id.to_owned(),
-                    device: device.id.clone(),
-                }
-                .to_text(),
+                id: test_id(plan, device),
                 ..record_row(plan.id, last, lang, now)
             }
         })
-        .collect();
-    let earlier = records.iter().skip(1);
-    rows.extend(earlier.map(|record| record_row(&record.test, Some(record), lang, now)));
-    rows
+        .collect()
+}
+
+/// Outcomes that a newer one of the same test has replaced.
+fn earlier_rows(records: &[TestRecord], lang: Lang, now: Timestamp) -> Vec<StaffRow> {
+    let mut seen = BTreeSet::new();
+    records
+        .iter()
+        .filter(|record| !seen.insert(record.test.as_str()))
+        .map(|record| record_row(&record.test, Some(record), lang, now))
+        .collect()
+}
+
+fn plans_of(device: &Listed) -> impl Iterator<Item = &'static selftest::Plan> {
+    let class = DeviceClass::from_name(&device.class);
+    let plans = selftest::plans().iter();
+    plans.filter(move |plan| class.is_some() && plan.class == class)
+}
+
+fn test_id(plan: &selftest::Plan, device: &Listed) -> String {
+    let id = Id::Test {
+        plan: plan.id.to_owned(),
+        device: device.id.clone(),
+    };
+    id.to_text()
 }
 
 fn record_row(test: &str, record: Option<&TestRecord>, lang: Lang, now: Timestamp) -> StaffRow {
@@ -404,11 +518,18 @@ fn identity_rows(device: &Listed, lang: Lang) -> Vec<StaffRow> {
     .collect()
 }
 
+/// What is done most often first: the page has room for few large buttons.
 fn device_acts(device: &Listed, lang: Lang) -> Vec<kiosk_ui::Choice> {
     let id = || device.id.clone();
-    let mut acts = vec![act(lang, "bench.act-retry", Button::Retry(id()))];
-    if let Some((what, _)) = consumable_of(&device.class) {
-        let what = what.to_owned();
+    let mut acts = Vec::new();
+    if let Some(plan) = plans_of(device).next() {
+        let mut test = act(lang, "bench.act-test", Button::Retry(id()));
+        test.id = test_id(plan, device);
+        acts.push(test);
+    }
+    acts.push(act(lang, "bench.act-retry", Button::Retry(id())));
+    if let Some(consumable) = consumable_of(&device.class) {
+        let what = consumable.what.to_owned();
         acts.push(act(
             lang,
             "bench.act-replenish",
@@ -662,4 +783,168 @@ pub(super) fn not_passed(tests: &[TestLine], lang: Lang) -> Option<StaffSection>
         .map(|test| test_row(test, lang))
         .collect();
     section(lang, "bench.still-to-test", rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use offline_cache::{Level, Verdict};
+
+    use super::*;
+    use crate::devices::Counters;
+
+    fn now() -> Moment {
+        Moment {
+            at: Timestamp::from_second(1_795_311_660).unwrap(),
+            uptime: Duration::from_mins(1),
+        }
+    }
+
+    fn fault(code: &str, action: &str) -> FaultWords {
+        FaultWords {
+            code: code.to_owned(),
+            action: action.to_owned(),
+            title: String::new(),
+            advice: String::new(),
+            detail: String::new(),
+        }
+    }
+
+    /// A printer that tells everything that a device can tell.
+    fn printer(faults: Vec<FaultWords>) -> Listed {
+        let words = |text: &str| text.to_owned();
+        Listed {
+            id: words("slips"),
+            class: words("slip-printer"),
+            driver: words("escpos"),
+            port: words("/dev/ttyS0"),
+            state: words(if faults.is_empty() {
+                "online"
+            } else {
+                "user-error"
+            }),
+            media: words("none"),
+            paper: words("low"),
+            toner: words("unknown"),
+            readings: BTreeMap::from([(words("head-temperature"), words("41"))]),
+            model: words("TEST"),
+            serial: words("7"),
+            firmware: String::new(),
+            abilities: Vec::new(),
+            last_fault: None,
+            faults,
+            log_level: Some(words("debug")),
+            is_recording: false,
+            counters: Counters {
+                failed: BTreeMap::from([(words("printer.cover-open"), 3)]),
+                ..Counters::default()
+            },
+        }
+    }
+
+    fn record(second: i64, verdict: Verdict) -> TestRecord {
+        TestRecord {
+            id: Uuid::from_u128(u128::try_from(second).unwrap()),
+            test: "slip-printer.pattern".to_owned(),
+            device: "slips".to_owned(),
+            verdict,
+            figures: BTreeMap::new(),
+            problem: String::new(),
+            by: "tech.ce-shi".to_owned(),
+            at: Timestamp::from_second(1_795_311_660 - second).unwrap(),
+            took_ms: 900,
+            ticket: None,
+        }
+    }
+
+    fn ticket() -> Ticket {
+        let at = now().at;
+        Ticket {
+            id: Uuid::from_u128(9),
+            number: "T001-0001".to_owned(),
+            device: "slips".to_owned(),
+            class: "slip-printer".to_owned(),
+            code: "printer.cover-open".to_owned(),
+            action: "clear".to_owned(),
+            state: TicketState::Open,
+            level: Level::Village,
+            opened_at: at,
+            respond_by: at,
+            repair_by: at,
+            acknowledged_at: None,
+            mended_at: None,
+            closed_at: None,
+            times_seen: 1,
+            times_reopened: 0,
+            before: None,
+            after: None,
+            parts: Vec::new(),
+            note: String::new(),
+            by: "terminal".to_owned(),
+            revision: 1,
+        }
+    }
+
+    fn headings(page: &Facts) -> Vec<&str> {
+        let sections = page.sections.iter();
+        sections.map(|section| section.title.as_str()).collect()
+    }
+
+    #[test]
+    fn a_faulty_device_begins_with_its_fault_then_tests_then_acts_and_ends_with_long_figures() {
+        let faults = vec![
+            fault("printer.cover-open", "clear"),
+            fault("printer.media-low", "clear"),
+        ];
+        let known = Known {
+            device: &printer(faults),
+            tickets: &[ticket()],
+            records: &[record(10, Verdict::Failed), record(20, Verdict::Passed)],
+            lasting: Some(Lasting::Visit),
+        };
+        let lang = Lang::ZhHans;
+        let page = known.page(lang, now());
+        assert!(
+            page.warning.contains("printer.cover-open"),
+            "{}",
+            page.warning
+        );
+        assert_eq!(page.intro, problem::get("printer.cover-open").technician);
+        assert_eq!(page.drawing, problem::get("printer.cover-open").picture);
+        let expected = [
+            "bench.state",
+            "bench.tests",
+            "bench.tickets",
+            "bench.readings",
+            "bench.identity",
+            "bench.earlier-tests",
+            "bench.counters",
+        ];
+        assert_eq!(headings(&page), expected.map(|key| text(lang, key)));
+        assert_eq!(page.figures_from, Some(3), "acts stand before the readings");
+        let other = &page.sections[0].rows;
+        assert_eq!(other.len(), 1, "the first fault is the page's own");
+        assert!(other[0].detail.contains("printer.media-low"));
+        let test = "test:slip-printer.pattern:slips";
+        assert_eq!(page.sections[1].rows[0].id, test);
+        assert_eq!(page.sections[1].rows[0].mark, Mark::Bad);
+        assert_eq!(page.acts[0].id, test, "and it is the first button");
+        let level = &page.sections[3].rows.last().unwrap();
+        assert_eq!(level.detail, text(lang, "staff.level-visit"));
+    }
+
+    #[test]
+    fn a_well_device_begins_with_that_it_is_well() {
+        let known = Known {
+            device: &printer(Vec::new()),
+            tickets: &[],
+            records: &[],
+            lasting: None,
+        };
+        let page = known.page(Lang::ZhHans, now());
+        assert!(page.warning.is_empty() && page.drawing.is_empty());
+        assert_eq!(page.sections[0].rows[0].mark, Mark::Good);
+        assert_eq!(page.figures_from, Some(2));
+    }
 }

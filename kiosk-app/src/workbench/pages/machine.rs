@@ -5,6 +5,7 @@ use kiosk_ui::{Mark, StaffRow};
 use super::{
     Filled, ROWS_MAX, facts, line, mark_if, mark_of, minute, named, remedy, section, sentence, size,
 };
+use crate::calibration::{Calibrated, Calibrations};
 use crate::clock::Moment;
 use crate::selftest;
 use crate::session::staff::ids::{Button, Calibration, Id};
@@ -170,6 +171,10 @@ impl Bench {
                     .collect(),
             ),
         ]);
+        if let Some(mistake) = self.config.source.mistake() {
+            let mistake = mistake.words(lang);
+            page.warning = fill(lang, "staff.is-kept", &[("mistake", &mistake)]);
+        }
         if differences.is_empty() && desired.is_empty() {
             text(lang, "bench.unchanged").clone_into(&mut page.intro);
         }
@@ -180,26 +185,20 @@ impl Bench {
         let known = self.cache.calibrations()?;
         let mut page = Facts::default();
         let mut rows = Vec::new();
-        for what in [
-            Calibration::Touch,
-            Calibration::CameraCrop,
-            Calibration::PrintOffset,
-            Calibration::Scanner,
-        ] {
+        let in_force = self.heard().calibrations;
+        for what in Calibration::ALL {
             let found = known.iter().find(|each| each.what == what.word());
+            let (state, mark, values) = match found {
+                None => ("bench.never", Mark::Unknown, String::new()),
+                Some(each) => calibration_state(each, &in_force, lang),
+            };
+            let detail = found.map(|each| format!("{} {} {values}", minute(each.at), each.by));
             rows.push(StaffRow {
                 id: Id::Act(Button::Calibrate(what)).to_text(),
                 label: text(lang, calibration_key(what)).to_owned(),
-                value: found.map_or_else(
-                    || text(lang, "bench.never").to_owned(),
-                    |each| minute(each.at),
-                ),
-                detail: found.map_or_else(String::new, |each| format!("{} {}", each.by, each.json)),
-                mark: if found.is_some() {
-                    Mark::Good
-                } else {
-                    Mark::Unknown
-                },
+                value: text(lang, state).to_owned(),
+                detail: detail.unwrap_or_default(),
+                mark,
             });
         }
         page.sections
@@ -265,11 +264,36 @@ fn running(time: Option<std::time::Duration>, lang: Lang) -> String {
     fill(lang, "bench.days-hours", &values)
 }
 
-fn calibration_key(what: Calibration) -> &'static str {
+/// Whether what is kept is in force, and its values in words.
+fn calibration_state(
+    kept: &offline_cache::Calibration,
+    in_force: &Calibrations,
+    lang: Lang,
+) -> (&'static str, Mark, String) {
+    match Calibrated::parse(&kept.what, &kept.json) {
+        Ok(one @ Calibrated::Scanner(reads)) => {
+            let mark = if reads.reads == reads.of {
+                Mark::Good
+            } else {
+                Mark::Caution
+            };
+            ("bench.cal-measured", mark, one.words(lang))
+        }
+        Ok(one) if in_force.has(one) => ("bench.cal-in-force", Mark::Good, one.words(lang)),
+        Ok(one) => ("bench.cal-not-in-force", Mark::Bad, one.words(lang)),
+        Err(error) => {
+            let words = sentence(error.code(), lang);
+            ("bench.cal-not-in-force", Mark::Caution, words)
+        }
+    }
+}
+
+pub(in crate::workbench) fn calibration_key(what: Calibration) -> &'static str {
     match what {
         Calibration::Touch => "bench.calibrate-touch",
         Calibration::CameraCrop => "bench.calibrate-camera",
         Calibration::PrintOffset => "bench.calibrate-print",
+        Calibration::SlipOffset => "bench.calibrate-slip",
         Calibration::Scanner => "bench.calibrate-scanner",
     }
 }

@@ -34,6 +34,12 @@ impl Bench {
             act(lang, "bench.act-open-check", daily(true)),
             act(lang, "bench.act-close-check", daily(false)),
         ];
+        if !checks.is_empty() {
+            let print = act(lang, "staff.print-check", Button::PrintCheck);
+            page.acts.push(print);
+        }
+        page.acts
+            .push(act(lang, "staff.print-day", Button::PrintDay));
         Ok(page)
     }
 
