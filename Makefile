@@ -3,6 +3,7 @@
 #   make test   everything CI runs
 # A technician's visit, as pictures: make technician-demo
 # Proofs: make kill-loop N=1000, make power-loss ROUNDS=n, make simulate SEED=n DAYS=30
+# Packages: make deb, make package-test
 # Others: make bench, make release, make fuzz SECONDS=n, make lab, make golden, make clean-demo
 
 SHELL := /bin/bash
@@ -26,7 +27,7 @@ ROUNDS ?= 500
 SEED ?= 1
 DAYS ?= 30
 
-.PHONY: demo technician-demo test packages toolchain check-format check-lints check-tests check-docs check-rules kill-loop power-loss simulate bench bench-peers release fuzz fuzz-these fuzz-keep lab golden clean-demo
+.PHONY: demo technician-demo test packages toolchain check-format check-lints check-tests check-docs check-rules check-packaging deb package-test kill-loop power-loss simulate bench bench-peers release fuzz fuzz-these fuzz-keep lab golden clean-demo
 
 demo: packages toolchain
 	$(CARGO) build --locked -p kiosk-demo
@@ -45,7 +46,7 @@ technician-demo: packages toolchain
 	"$(TARGET)/debug/kiosk-demo" --headless --journey tests/scenarios/technician.toml --out "$(TECHNICIAN_OUT)"
 	@echo "The technician's visit is in $(TECHNICIAN_OUT) (pictures, prints, result.json)."
 
-test: packages toolchain check-format check-lints check-tests check-docs check-rules
+test: packages toolchain check-format check-lints check-tests check-docs check-rules check-packaging
 
 packages:
 	@packaging/install-packages.sh
@@ -62,7 +63,7 @@ check-lints:
 # The terminal is built without the demo, which alone asks for the probe; a test reads the program
 # that results. The others stand beside it so that all selections share their dependencies.
 check-tests:
-	$(CARGO) build --locked -p kiosk-app -p kiosk-admin -p central-platform -p kiosk-emulators --bins
+	$(CARGO) build --locked -p kiosk-app -p kiosk-admin -p kiosk-update -p central-platform -p kiosk-emulators --bins
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run --locked --workspace --no-fail-fast; \
 	else \
@@ -71,6 +72,12 @@ check-tests:
 
 check-docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+# Units keep their sandbox, the bill of materials names every dependency, alarms name metrics that exist.
+check-packaging:
+	packaging/check-units.sh
+	packaging/sbom/test.sh
+	packaging/monitoring/check.sh
 
 # Licences and sources of every dependency; works without a network.
 check-rules:
@@ -101,6 +108,18 @@ bench: packages toolchain bench-peers
 
 bench-peers: packages toolchain
 	CARGO="$(CARGO)" tests/bench/run.sh
+
+# The Debian packages of a release, each with its bill of materials, in target/deb.
+deb: packages toolchain
+	$(CARGO) build --locked --release -p kiosk-app -p kiosk-admin -p kiosk-update --bins
+	packaging/deb/build.sh --binaries "$(TARGET)/release" --out target/deb
+
+# Install, start, upgrade, downgrade, remove and purge in a clean Debian under its own service manager.
+# Needs root and, for the clean Debian, a mirror; the programs are the development build's.
+package-test: packages toolchain
+	$(CARGO) build --locked -p kiosk-app -p kiosk-admin -p kiosk-update --bins
+	$(CARGO) build --locked -p kiosk-demo
+	packaging/deb/test.sh --binaries "$(TARGET)/debug" --demo "$(TARGET)/debug/kiosk-demo" --cache target/package-test
 
 release:
 	$(CARGO) build --locked --release -p kiosk-app --bin kiosk
