@@ -7,11 +7,15 @@
     reason = "the helpers of a test fail it like the test itself"
 )]
 
-use std::fs;
+use std::env;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -22,8 +26,8 @@ use kiosk_app::selftest::headless::{Summary, Witness, examine};
 use kiosk_app::selftest::{Outcome, Run, Verdict, Wanted};
 use kiosk_app::words::Lang;
 use kiosk_emulators::{
-    Act, Bench, BenchConfig, CardChoice, CodeEncoding, Device, InputChoice, IoBoardConfig, Ports,
-    UpsConfig, slip_code,
+    Act, Bench, BenchConfig, CardChoice, ChipVersion, CodeEncoding, Device, InputChoice,
+    IoBoardConfig, Ports, SelectBy, SmartCardConfig, UpsConfig, slip_code,
 };
 use kiosk_sealing::{RecipientSecret, Suite};
 use offline_cache::Cache;
@@ -62,8 +66,15 @@ const CODE: [&str; 21] = [
 const MODULE: u32 = 12;
 const PLACE: (u32, u32) = (440, 200);
 
-/// A bench of every device that can be emulated without a service of the system, and a terminal that
-/// does not run.
+/// The service of the system for chip cards, and its virtual reader.
+const CARD_SERVICE: &str = "/usr/sbin/pcscd";
+const VIRTUAL_READER: &str = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so";
+/// Where a child finds the private service: the client library's own variable, and the reader's port.
+const CARD_SOCKET: &str = "PCSCLITE_CSOCK_NAME";
+const CARD_PORT: &str = "KIOSK_TEST_CARD_PORT";
+
+/// A bench of every device that can be emulated without a service of the system, with a chip card
+/// where a private service is there, and a terminal that does not run.
 struct World {
     bench: Bench,
     config: Config,
@@ -112,7 +123,9 @@ fn devices(
             "chip",
             "smart-card",
             "ssc-pcsc",
-            "pcsc:no such reader".to_owned(),
+            chip_port()
+                .map_or("pcsc:no such reader", |_| "pcsc:Private 00 00")
+                .to_owned(),
         ),
         (
             "pad",
@@ -139,6 +152,9 @@ impl World {
         config.io_board = Some(IoBoardConfig {
             baud: 0,
             ..IoBoardConfig::default()
+        });
+        config.smart_card = chip_port().map(|port| SmartCardConfig {
+            vpcd: ([127, 0, 0, 1], port).into(),
         });
         let bench = Bench::start(&directory.path().join("bench"), config).unwrap();
         let programs = directory.path().join("programs");
@@ -273,10 +289,11 @@ impl Witness for Person<'_> {
         }
         let can = |id: &str| page.answers.iter().any(|answer| answer.id == id);
         match page.drawing.as_str() {
-            "card" if page.words.starts_with("Put") => self.act(Act::InsertCard {
-                card: CardChoice::Name("adult".to_owned()),
+            "card" if page.words.starts_with("Put") => self.act(insert_card()),
+            "card" if page.words.contains("away") => self.act(match chip_port() {
+                None => Act::RemoveCard,
+                Some(_) => Act::RemoveChipCard,
             }),
-            "card" if page.words.contains("away") => self.act(Act::RemoveCard),
             "qr" => {
                 let printed = || {
                     let slips = self.bench.slips();
@@ -307,6 +324,25 @@ impl Witness for Person<'_> {
         }
         None
     }
+}
+
+/// The card of the reader that the bench has.
+fn insert_card() -> Act {
+    let card = CardChoice::Name("adult".to_owned());
+    if chip_port().is_none() {
+        return Act::InsertCard { card };
+    }
+    Act::InsertChipCard {
+        card,
+        version: ChipVersion::default(),
+        foreign: false,
+        select_by: SelectBy::default(),
+    }
+}
+
+/// The port of the private service's reader; `None` where this process has no such service.
+fn chip_port() -> Option<u16> {
+    env::var(CARD_PORT).ok()?.parse().ok()
 }
 
 /// A photograph of a sheet with the code on it.
@@ -403,18 +439,7 @@ fn a_page_printer_fails_without_paper_and_passes_when_somebody_has_seen_the_page
 
 #[test]
 fn kept_calibrations_are_in_force_when_devices_are_opened() {
-    let world = World::new(&["page-printer", "slip-printer", "qr-scanner", "camera"]);
-    let moved = "/MediaBox [-8.5039 -4.2520 ";
-    let is_moved = || {
-        let file = world.bench.documents().pop().unwrap().file;
-        let bytes = fs::read(file).unwrap();
-        bytes
-            .windows(moved.len())
-            .any(|window| window == moved.as_bytes())
-    };
-    world.passes("page-printer.pattern", "pages");
-    assert!(!is_moved());
-    let keep = |what: &str, json: &str| {
+    let keep = |world: &World, what: &str, json: &str| {
         let store = world.config.paths.state.join("store");
         let now = clock::now().at;
         let (mut cache, _) = Cache::open_with(&store, &world.config.store_options(), now).unwrap();
@@ -422,14 +447,25 @@ fn kept_calibrations_are_in_force_when_devices_are_opened() {
             .set_calibration(what, json, "tech.ce-shi", now)
             .unwrap();
     };
+    // Without a scanner somebody says whether a page is well printed.
+    let office = World::new(&["page-printer"]);
+    let moved = "/MediaBox [-8.5039 -4.2520 ";
+    let is_moved = || {
+        let file = office.bench.documents().pop().unwrap().file;
+        let bytes = fs::read(file).unwrap();
+        bytes
+            .windows(moved.len())
+            .any(|window| window == moved.as_bytes())
+    };
+    office.passes("page-printer.pattern", "pages");
+    assert!(!is_moved());
     // 3 mm to the right, 1.5 mm upwards.
-    keep(
-        "print-offset",
-        "{\"right-tenth-mm\":30,\"down-tenth-mm\":-15}",
-    );
-    world.passes("page-printer.pattern", "pages");
+    let offset = "{\"right-tenth-mm\":30,\"down-tenth-mm\":-15}";
+    keep(&office, "print-offset", offset);
+    office.passes("page-printer.pattern", "pages");
     assert!(is_moved());
-    keep("slip-offset", "{\"right-dots\":-12}");
+    let world = World::new(&["slip-printer", "qr-scanner", "camera"]);
+    keep(&world, "slip-offset", "{\"right-dots\":-12}");
     let outcome = world.passes("slip-printer.pattern", "slips");
     assert_eq!(
         outcome.figures["read-back"], "scanner",
@@ -437,11 +473,13 @@ fn kept_calibrations_are_in_force_when_devices_are_opened() {
     );
     // The sheet lies at the left of the middle: where the crop takes that away, nothing is read.
     keep(
+        &world,
         "camera-crop",
         "{\"left-permille\":20,\"top-permille\":20,\"right-permille\":20,\"bottom-permille\":20}",
     );
     world.passes("camera.picture", "table");
     keep(
+        &world,
         "camera-crop",
         "{\"left-permille\":600,\"top-permille\":0,\"right-permille\":0,\"bottom-permille\":0}",
     );
@@ -523,6 +561,99 @@ fn a_pad_and_a_chip_card_reader_that_are_not_there_fail_with_their_own_codes() {
     let outcome = world.test("smart-card.reading", "chip");
     let expect = ["smart-card.no-service", "device.not-there"];
     assert!(expect.contains(&outcome.problem.as_str()), "{outcome:?}");
+}
+
+/// A service for chip cards of one test's own; ended with the test.
+struct CardService {
+    child: Child,
+    directory: TempDir,
+    port: u16,
+}
+
+impl CardService {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let port = two_ports();
+        let readers = directory.path().join("readers");
+        fs::create_dir(&readers).unwrap();
+        let reader = format!(
+            "FRIENDLYNAME \"Private\"\nDEVICENAME /dev/null:{port:#x}\n\
+             LIBPATH {VIRTUAL_READER}\nCHANNELID {port:#x}\n"
+        );
+        fs::write(readers.join("private"), reader).unwrap();
+        let socket = UnixListener::bind(directory.path().join("socket")).unwrap();
+        let log = File::create(directory.path().join("log")).unwrap();
+        // Handed over as descriptor 3, as the service manager does (sd_listen_fds(3)).
+        let script = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
+        let child = Command::new("/bin/sh")
+            .args(["-c", script, "sh", CARD_SERVICE, "--foreground", "--config"])
+            .arg(&readers)
+            .stdin(OwnedFd::from(socket))
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            directory,
+            port,
+        }
+    }
+}
+
+impl Drop for CardService {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The first of two neighboring ports that nobody uses: the virtual reader has two slots.
+fn two_ports() -> u16 {
+    (0..1000)
+        .find_map(|_| {
+            let first = TcpListener::bind("0.0.0.0:0").unwrap();
+            let port = first.local_addr().unwrap().port();
+            let next = port.checked_add(1)?;
+            TcpListener::bind(("0.0.0.0", next)).ok().map(|_| port)
+        })
+        .unwrap()
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a test that cannot run says why")]
+fn a_chip_card_reader_fails_unplugged_and_passes_when_a_card_is_put_in_and_drawn() {
+    const NAME: &str =
+        "a_chip_card_reader_fails_unplugged_and_passes_when_a_card_is_put_in_and_drawn";
+    if chip_port().is_some() {
+        let world = World::new(&["smart-card"]);
+        // A card that is put in while the cable is cut is not seen.
+        let (fault, mend) = (cut(Device::SmartCard), plug(Device::SmartCard));
+        world.fails_and_passes("smart-card.reading", "chip", fault, "test.no-card", mend);
+        return;
+    }
+    if !Path::new(CARD_SERVICE).exists() || !Path::new(VIRTUAL_READER).exists() {
+        eprintln!("{NAME}: not run, because pcscd or vsmartcard-vpcd is not installed");
+        return;
+    }
+    // The client library finds a private service by its environment alone: once more, as a child.
+    let service = CardService::start();
+    let output = Command::new("timeout")
+        .args(["--kill-after=5", "240"])
+        .arg(env::current_exe().unwrap())
+        .args([NAME, "--exact", "--nocapture"])
+        .env(CARD_SOCKET, service.directory.path().join("socket"))
+        .env(CARD_PORT, service.port.to_string())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let log = fs::read_to_string(service.directory.path().join("log")).unwrap_or_default();
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}\n{}\nservice: {log}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Counts, and never answers.

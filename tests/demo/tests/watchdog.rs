@@ -134,19 +134,19 @@ fn a_crash_leads_to_a_usable_glass_within_its_budget() {
     world.quit().unwrap();
 }
 
-fn unit() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/systemd/kiosk.service")
+fn units() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/systemd")
 }
 
 #[test]
 fn e16_the_service_is_started_anew_for_ever_and_watched() {
-    let unit = std::fs::read_to_string(unit()).unwrap();
+    let unit = std::fs::read_to_string(units().join("kiosk.service")).unwrap();
     for line in [
         "Type=notify",
         "Restart=always",
         "StartLimitIntervalSec=0",
         "WatchdogSec=10",
-        "ExecStopPost=-/usr/bin/kiosk safe-mode --ended",
+        "ExecStopPost=-kiosk safe-mode --ended",
         "LimitCORE=0",
     ] {
         assert!(unit.lines().any(|found| found == line), "{line} is missing");
@@ -156,13 +156,28 @@ fn e16_the_service_is_started_anew_for_ever_and_watched() {
 #[test]
 fn the_service_manager_understands_every_line_of_the_unit() {
     let directory = tempfile::tempdir().unwrap();
-    let copy = directory.path().join("kiosk.service");
-    // The program is not installed here; everything else is taken as it is.
-    let text = std::fs::read_to_string(unit()).unwrap();
-    std::fs::write(&copy, text.replace("/usr/bin/kiosk", "/bin/true")).unwrap();
+    // The programs are not installed here; everything else is taken as it is.
+    for unit in [
+        "kiosk.service",
+        "kiosk-display.service",
+        "kiosk-display.socket",
+    ] {
+        let text = std::fs::read_to_string(units().join(unit)).unwrap();
+        let text = text
+            .replace("=kiosk ", "=/bin/true ")
+            .replace("=-kiosk ", "=-/bin/true ")
+            .replace("=/usr/bin/weston ", "=/bin/true ");
+        std::fs::write(directory.path().join(unit), text).unwrap();
+    }
     let verified = Command::new("systemd-analyze")
         .args(["verify", "--man=no"])
-        .arg(&copy)
+        .arg(directory.path().join("kiosk.service"))
+        .arg(directory.path().join("kiosk-display.service"))
+        // The closing colon stands for the directories of the system.
+        .env(
+            "SYSTEMD_UNIT_PATH",
+            format!("{}:", directory.path().display()),
+        )
         .output();
     match verified {
         Ok(output) => {

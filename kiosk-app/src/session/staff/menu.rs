@@ -149,14 +149,16 @@ impl Mode {
             let made = row(&Id::Go(Place::Report), text(lang, "staff.report-made"));
             sections[0].rows.push(made);
         }
-        let mut last = vec![row(&Id::Go(Place::Help), text(lang, "staff.help"))];
         let normal = Id::Act(Button::TryNormally);
         if sight.is_safe && access::may(&normal, self.scopes()) {
-            last.insert(0, row(&normal, text(lang, "staff.try-normally")));
+            // What they have come for stands on the first page.
+            sections[0]
+                .rows
+                .insert(0, row(&normal, text(lang, "staff.try-normally")));
         }
         sections.push(StaffSection {
             title: text(lang, "staff.group-more").to_owned(),
-            rows: last,
+            rows: vec![row(&Id::Go(Place::Help), text(lang, "staff.help"))],
         });
         let mut page = StaffPage {
             name: "menu".to_owned(),
