@@ -161,7 +161,7 @@ fn machine_files(bytes: &[u8]) {
         calibration::SLIP_OFFSET,
         calibration::SCANNER,
     ] {
-        drop(std::hint::black_box(Calibrated::parse(what, &text)));
+        std::hint::black_box(Calibrated::parse(what, &text).is_ok());
     }
 }
 
