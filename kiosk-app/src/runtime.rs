@@ -874,11 +874,10 @@ impl Loop {
             copy_no: if slip.is_copy { 2 } else { 1 },
             reprint_of: None,
         };
-        if let Err(error) = self.cache.prepare_print(&print, now.at) {
-            tracing::error!(code = error.code(), %error, "slip not printed");
-            return failed(error.code());
+        let item = slip.commitment.item.clone();
+        if let Err(code) = self.enter_print(ticket, &print, item, now) {
+            return failed(code);
         }
-        self.remember_print(ticket, &print, slip.commitment.item.clone());
         failed(self.documents.typeset(ticket, slip, template).err()?)
     }
 
@@ -905,11 +904,9 @@ impl Loop {
             copy_no: 1,
             reprint_of: None,
         };
-        if let Err(error) = self.cache.prepare_print(&print, now.at) {
-            tracing::error!(code = error.code(), %error, "slip of the staff not printed");
-            return failed(error.code());
+        if let Err(code) = self.enter_print(ticket, &print, String::new(), now) {
+            return failed(code);
         }
-        self.remember_print(ticket, &print, String::new());
         self.move_print(ticket, PrintState::Printing, None, now);
         let raster = SlipRaster {
             width_dots: bits.width_dots,
@@ -938,11 +935,9 @@ impl Loop {
             copy_no: 1,
             reprint_of: None,
         };
-        if let Err(error) = self.cache.prepare_print(&print, now.at) {
-            tracing::error!(code = error.code(), %error, "document not printed");
-            return failed(error.code());
+        if let Err(code) = self.enter_print(ticket, &print, item, now) {
+            return failed(code);
         }
-        self.remember_print(ticket, &print, item);
         self.move_print(ticket, PrintState::Printing, None, now);
         let pdf = Arc::clone(&credential.pdf);
         failed(self.put_pages(ticket, pdf, pages).err()?)
@@ -969,6 +964,22 @@ impl Loop {
         self.hub.calibrate(&calibrations);
         self.workbench.calibrated(&calibrations);
         self.calibrations = calibrations;
+    }
+
+    /// Enters a print into the ledger before anything of it goes to a printer.
+    fn enter_print(
+        &mut self,
+        ticket: Ticket,
+        print: &NewPrint,
+        item: String,
+        now: Moment,
+    ) -> Result<(), &'static str> {
+        if let Err(error) = self.cache.prepare_print(print, now.at) {
+            tracing::error!(code = error.code(), %error, kind = ?print.kind, "not printed");
+            return Err(error.code());
+        }
+        self.remember_print(ticket, print, item);
+        Ok(())
     }
 
     /// From now on, news about `ticket` concern this entry of the ledger. Prints in the outlet that
