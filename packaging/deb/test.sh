@@ -33,9 +33,15 @@ done
     echo "test.sh: a root file system and namespaces need root" >&2
     exit 2
 }
-mirror=${KIOSK_MIRROR:-http://deb.debian.org/debian}
+# The mirror that this machine takes its own packages from.
+known=$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' "Codename: $release" | sed -n 1p)
+mirror=${KIOSK_MIRROR:-$known}
+[ -n "$mirror" ] || {
+    echo "test.sh: this machine knows no mirror of $release; set KIOSK_MIRROR" >&2
+    exit 2
+}
 mkdir -p "$cache/archives"
-work=$(mktemp -d /var/tmp/kiosk-package-test.XXXXXX)
+work=$(mktemp -d -p /var/tmp)
 root=$work/root
 cgroup=''
 manager=''
@@ -243,7 +249,7 @@ holds "the bill of materials is there" inside sh -c 'gzip -dc /usr/share/doc/kio
 # --- it runs ------------------------------------------------------------------------------------------
 
 step "a configuration, and the terminal starts"
-sealing_key=$(inside sh -c 'rm -f /root/sealing; kiosk-admin sealing-key new /root/sealing' | head -1)
+sealing_key=$(inside sh -c 'rm -f /run/sealing; kiosk-admin sealing-key new /run/sealing' | head -1)
 configure() {
     inside sh -c 'cat >/etc/kiosk/kiosk.toml' <<END
 [terminal]
