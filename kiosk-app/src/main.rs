@@ -77,8 +77,17 @@ enum Command {
     /// Run the guided tests, in the running terminal or beside it.
     ///
     /// Exit status 0: nothing failed, what was not run needs a person; 1: something failed; 2: nothing
-    /// could be run, or it was broken off.
+    /// could be run; 3: the running terminal would not, or broke off: somebody is there, or tests run
+    /// already.
     Selftest(selftest_command::Arguments),
+    /// Whether somebody is at the running terminal: whoever starts it anew asks before.
+    ///
+    /// Exit status 0: nobody is, or no terminal runs; 1: somebody is; 2: it does not answer.
+    Visit {
+        /// Configuration file.
+        #[arg(long, default_value = "/etc/kiosk/kiosk.toml")]
+        config: PathBuf,
+    },
     /// Look at the devices, also while the terminal runs; exit status 1 when one is not ready.
     Devices {
         /// Configuration file.
@@ -230,6 +239,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         } => commands::key(&configuration(&config)?, json),
         Command::SafeMode(arguments) => safe_mode::run(&arguments),
         Command::Selftest(arguments) => selftest_command::run(&arguments),
+        Command::Visit { config } => visit(&config),
         Command::Devices {
             config,
             json,
@@ -260,6 +270,22 @@ fn configuration(path: &Path) -> anyhow::Result<Config> {
         )?;
     }
     Ok(config)
+}
+
+fn visit(config: &Path) -> anyhow::Result<ExitCode> {
+    // Status 1 is kept for visitors: nothing else may look like one.
+    let asked =
+        configuration(config).and_then(|config| Ok(socket::ask(&config.paths.state, &Ask::Visit)?));
+    let (words, status) = match asked {
+        Ok(None) => ("no terminal runs", 0),
+        Ok(Some(Answer::Visit {
+            is_under_way: false,
+        })) => ("nobody is at the terminal", 0),
+        Ok(Some(Answer::Visit { is_under_way: true })) => ("somebody is at the terminal", 1),
+        Ok(Some(_)) | Err(_) => ("the terminal does not answer", 2),
+    };
+    writeln!(std::io::stdout(), "{words}")?;
+    Ok(ExitCode::from(status))
 }
 
 fn terminal(config: &Path) -> anyhow::Result<ExitCode> {
@@ -315,7 +341,7 @@ fn look(config: &Config) -> anyhow::Result<Report> {
     match socket::ask(&config.paths.state, &Ask::List).context("the terminal does not answer")? {
         Some(Answer::Report(report)) => with_resting(config, report),
         Some(Answer::Refused { words } | Answer::Done { words }) => bail!(words),
-        Some(Answer::Desk(_) | Answer::Tested { .. }) => {
+        Some(Answer::Desk(_) | Answer::Tested { .. } | Answer::Visit { .. }) => {
             bail!("the terminal answered something else")
         }
         None => Ok(devices::look(&config.devices, LOOK_LIMIT)?),
@@ -374,7 +400,9 @@ fn ask_terminal(config: &Config, command: Devices) -> anyhow::Result<ExitCode> {
         match socket::ask(&config.paths.state, ask).context("the terminal does not answer")? {
             Some(Answer::Done { words }) => Ok(writeln!(std::io::stdout(), "{words}")?),
             Some(Answer::Refused { words }) => bail!(words),
-            Some(Answer::Report(_) | Answer::Desk(_) | Answer::Tested { .. }) => {
+            Some(
+                Answer::Report(_) | Answer::Desk(_) | Answer::Tested { .. } | Answer::Visit { .. },
+            ) => {
                 bail!("the terminal answered something else")
             }
             None => bail!("the terminal does not run; start it first"),

@@ -83,6 +83,8 @@ pub enum Input {
     PagesMoved(Ticket, Arc<Sensitive<Vec<u8>>>, u32),
     /// Somebody at a terminal window or the update agent wants the guided tests run.
     Examine(Request),
+    /// Somebody wants to start the terminal anew and asks whether a visit is under way.
+    Visit(SyncSender<bool>),
     /// The readiness report is to be printed: its document and its pages. It is no citizen's paper
     /// and enters no ledger.
     PrintReport(Ticket, Arc<Sensitive<Vec<u8>>>, u32),
@@ -549,6 +551,12 @@ impl Loop {
             Input::StaffSlip(ticket, bits) => self.print_staff_slip(ticket, bits, now),
             Input::Examine(request) => {
                 self.begin_exam(request, now);
+                None
+            }
+            Input::Visit(answer) => {
+                if answer.try_send(!self.session.is_idle()).is_err() {
+                    tracing::debug!("whoever asked for a visit is gone");
+                }
                 None
             }
             Input::Stop => None,

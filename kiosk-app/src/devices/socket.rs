@@ -1,7 +1,7 @@
 //! The way into a running terminal for the technician's commands: a Unix socket that only the
 //! terminal's own user can open. One JSON object a line in, one out. It shows devices, changes log
-//! levels, records, has guided tests run between two visits, and takes questions to the desk of the
-//! queue; it cannot touch the screen.
+//! levels, records, has guided tests run between two visits, says whether a visit is under way, and
+//! takes questions to the desk of the queue; it cannot touch the screen.
 //!
 //! Where a question takes or brings more than a line (a bundle, receipts, the audit log), the bytes
 //! travel in frames: four bytes of length, big-endian, then the content; a length of zero ends them.
@@ -83,6 +83,8 @@ pub enum Ask {
         #[serde(default)]
         test: Option<String>,
     },
+    /// Whether a visit is under way: whoever starts the terminal anew asks before.
+    Visit,
     /// Something for the desk of the queue.
     Desk(desk::Ask),
 }
@@ -99,6 +101,11 @@ pub enum Answer {
     Tested {
         /// How.
         outcome: Outcome,
+    },
+    /// Whether somebody is at the terminal.
+    Visit {
+        /// True from the first touch until the page for nobody is back.
+        is_under_way: bool,
     },
     /// It was done.
     Done {
@@ -221,6 +228,7 @@ fn answer_all(stream: &UnixStream, mut room: Room) -> io::Result<()> {
             Ok(Ask::SelfTest { device, test }) => {
                 examine(Wanted { device, test }, room.exams.as_ref(), &mut out)?
             }
+            Ok(Ask::Visit) => visit(room.exams.as_ref()),
             Ok(ask) => answer(ask, &room.roster),
             Err(error) => refused(format!("not understood: {error}")),
         };
@@ -259,6 +267,18 @@ fn examine(
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 return Ok(refused("the terminal does not go on".to_owned()));
             }
+        }
+    }
+}
+
+/// Asks the loop whether somebody is at the terminal.
+fn visit(exams: Option<&SyncSender<Input>>) -> Answer {
+    let (news, told) = sync_channel(1);
+    let is_asked = exams.is_some_and(|exams| exams.try_send(Input::Visit(news)).is_ok());
+    match told.recv_timeout(if is_asked { PATIENCE } else { Duration::ZERO }) {
+        Ok(is_under_way) => Answer::Visit { is_under_way },
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+            refused("the terminal does not go on".to_owned())
         }
     }
 }
@@ -365,7 +385,9 @@ impl<R: Read> Read for FrameReader<'_, R> {
 
 fn answer(ask: Ask, roster: &Roster) -> Answer {
     match ask {
-        Ask::Desk(_) | Ask::SelfTest { .. } => refused("that is asked elsewhere".to_owned()),
+        Ask::Desk(_) | Ask::SelfTest { .. } | Ask::Visit => {
+            refused("that is asked elsewhere".to_owned())
+        }
         Ask::List => Answer::Report(roster.report(&Sysfs::default(), true)),
         Ask::Level { device, level } => set_level(roster, &device, level.as_deref()),
         Ask::Record {
@@ -495,10 +517,10 @@ impl Line {
                 code: "queue.no-answer".to_owned(),
                 words,
             }),
-            Answer::Report(_) | Answer::Done { .. } | Answer::Tested { .. } => Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the terminal answered something else",
-            )),
+            Answer::Report(_)
+            | Answer::Done { .. }
+            | Answer::Tested { .. }
+            | Answer::Visit { .. } => Err(something_else()),
         }
     }
 
@@ -524,11 +546,8 @@ impl Line {
                 Answer::Tested { outcome } => ended(outcome),
                 Answer::Done { .. } => return Ok(Ok(())),
                 Answer::Refused { words } => return Ok(Err(words)),
-                Answer::Report(_) | Answer::Desk(_) => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        "the terminal answered something else",
-                    ));
+                Answer::Report(_) | Answer::Desk(_) | Answer::Visit { .. } => {
+                    return Err(something_else());
                 }
             }
         }
@@ -548,6 +567,11 @@ impl Line {
             .read_line(&mut answer)?;
         Ok(serde_json::from_str(&answer)?)
     }
+}
+
+fn something_else() -> io::Error {
+    let words = "the terminal answered something else";
+    io::Error::new(io::ErrorKind::InvalidData, words)
 }
 
 #[cfg(test)]
@@ -647,6 +671,28 @@ mod tests {
                 "{answer:?}"
             );
         }
+    }
+
+    #[test]
+    fn whether_a_visit_is_under_way_is_said_by_the_loop_and_by_nobody_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let (exams, asked) = sync_channel(4);
+        serve_with(directory.path(), Roster::default(), None, &exams).unwrap();
+        let turns = thread::spawn(move || {
+            for is_under_way in [true, false] {
+                let Ok(Input::Visit(answer)) = asked.recv() else {
+                    panic!("something else was asked");
+                };
+                answer.send(is_under_way).unwrap();
+            }
+        });
+        for is_under_way in [true, false] {
+            let answer = ask(directory.path(), &Ask::Visit).unwrap();
+            assert_eq!(answer, Some(Answer::Visit { is_under_way }));
+        }
+        turns.join().unwrap();
+        let answer = ask(directory.path(), &Ask::Visit).unwrap();
+        assert!(matches!(answer, Some(Answer::Refused { .. })), "{answer:?}");
     }
 
     #[test]

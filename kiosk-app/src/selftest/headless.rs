@@ -294,6 +294,7 @@ impl Bench {
             | Input::PagesMoved(..)
             | Input::StaffSlip(..)
             | Input::Examine(_)
+            | Input::Visit(_)
             | Input::Stop => None,
         }
     }

@@ -34,6 +34,9 @@ pub const TRIES_MAX: u32 = 3;
 const EXAMS_MAX: u32 = 3;
 /// Wait between two examinations.
 const EXAM_PATIENCE: Duration = Duration::from_secs(30);
+/// How often a visitor who came between the start and the examination is waited for. Chosen: with the
+/// wait between them ten minutes, longer than visits take.
+const OCCUPIED_MAX: u32 = 20;
 /// How often it is asked during a fetch whether a visit has begun.
 const ASK_INTERVAL: Duration = Duration::from_secs(15);
 /// When a trial that a visit holds up is looked at again.
@@ -192,6 +195,16 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// What the examinations after a switch came to.
+enum Judgement {
+    /// Nothing is lost.
+    Good,
+    /// A problem code, and what is lost.
+    Worse(&'static str, String),
+    /// Somebody is at the terminal all the time; the next pass judges.
+    Occupied,
+}
+
 /// Why a pass ended early.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
@@ -282,8 +295,12 @@ impl Updater<'_, '_> {
         if let Some(outcome) = self.refusal(offer.release) {
             return Ok(outcome);
         }
-        // A terminal that does not answer now has nothing to lose.
-        let before = self.terminal.examine().unwrap_or_default();
+        let before = match self.terminal.examine() {
+            Ok(before) => before,
+            Err(TerminalError::Occupied) => return Ok(self.after_the_visit()),
+            // It answers nothing at all: it has nothing to lose, and perhaps this release mends it.
+            Err(TerminalError::Run { .. } | TerminalError::Refused { .. }) => Health::default(),
+        };
         if self.terminal.is_busy() {
             return Ok(self.after_the_visit());
         }
@@ -371,37 +388,46 @@ impl Updater<'_, '_> {
             }
         }
         match self.judge(&trial.before) {
-            Ok(()) => {
+            Judgement::Good => {
                 self.slots.mark_good()?;
                 self.forget_chunks();
                 let version = trial.held.version;
                 Ok(Outcome::Updated { version })
             }
-            Err((code, reason)) => self.roll_back(trial, code, &reason),
+            Judgement::Worse(code, reason) => self.roll_back(trial, code, &reason),
+            Judgement::Occupied => Ok(self.after_the_visit()),
         }
     }
 
-    /// Examines the terminal until nothing is lost, a few times.
-    fn judge(&mut self, before: &Health) -> Result<(), (&'static str, String)> {
-        let mut verdict = Err(("update.health-unknown", String::new()));
-        for exam in 0..EXAMS_MAX {
-            if exam > 0 {
-                self.time.wait(EXAM_PATIENCE);
-            }
-            verdict = match self.terminal.examine() {
-                Err(error) => Err(("update.health-unknown", error.to_string())),
+    /// Examines the terminal until nothing is lost, a few times. A visitor is waited for.
+    fn judge(&mut self, before: &Health) -> Judgement {
+        let (mut exams, mut visits) = (0, 0);
+        loop {
+            let (code, reason) = match self.terminal.examine() {
                 Ok(after) => {
                     let is_unheard = after.has_heartbeat != Some(true);
                     let has_line = is_unheard && self.source.is_reachable();
-                    let lost = before.compare(&after, has_line);
-                    lost.map_err(|lost| (lost.code(), lost.to_string()))
+                    match before.compare(&after, has_line) {
+                        Ok(()) => return Judgement::Good,
+                        Err(lost) => (lost.code(), lost.to_string()),
+                    }
                 }
+                Err(TerminalError::Occupied) => {
+                    visits += 1;
+                    if visits >= OCCUPIED_MAX {
+                        return Judgement::Occupied;
+                    }
+                    self.time.wait(EXAM_PATIENCE);
+                    continue;
+                }
+                Err(error) => ("update.health-unknown", error.to_string()),
             };
-            if verdict.is_ok() {
-                break;
+            exams += 1;
+            if exams >= EXAMS_MAX {
+                return Judgement::Worse(code, reason);
             }
+            self.time.wait(EXAM_PATIENCE);
         }
-        verdict
     }
 
     fn roll_back(

@@ -58,10 +58,14 @@ struct Stage {
     disk: Rc<FaultyDisk>,
     running: String,
     is_busy: bool,
+    /// Exams that a visitor keeps from being made.
+    visitors: u32,
     /// Exams in which the printer still warms up.
     warming: u32,
     restarts: u32,
     exams: u32,
+    /// Visitors come after more starts than these.
+    visited_from: u32,
     /// What a program of the package does.
     packaged: String,
 }
@@ -93,6 +97,10 @@ impl Terminal for Stage {
     fn examine(&mut self) -> Result<Health, TerminalError> {
         self.disk.step().map_err(|_| refused("no power"))?;
         self.exams += 1;
+        if self.restarts > self.visited_from && self.visitors > 0 {
+            self.visitors -= 1;
+            return Err(TerminalError::Occupied);
+        }
         if self.does("mute") {
             return Err(refused("it does not answer"));
         }
@@ -262,6 +270,8 @@ impl Scene {
                 disk: Rc::clone(&disk),
                 running: packaged.clone(),
                 is_busy: false,
+                visitors: 0,
+                visited_from: 0,
                 warming: 0,
                 restarts: 0,
                 exams: 0,
@@ -505,6 +515,57 @@ fn a_visit_is_never_interrupted() {
         Version::new(1, 0, 0)
     );
     scene.terminal.is_busy = false;
+    assert!(matches!(scene.pass(&next), Outcome::Updated { .. }));
+}
+
+#[test]
+fn a_visitor_who_keeps_the_first_examination_away_puts_the_release_off() {
+    let mut scene = Scene::new();
+    scene.terminal.visitors = 1;
+    let next = program(2, "printerless");
+    let outcome = scene.pass(&next);
+    assert!(
+        matches!(
+            outcome,
+            Outcome::Waiting {
+                why: Wait::Visit,
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
+    assert_eq!(scene.terminal.running, "1 good");
+    // What was not examined is not taken for what never worked.
+    let outcome = scene.pass(&next);
+    assert!(
+        matches!(&outcome, Outcome::RolledBack { code, .. } if code == "update.device-lost"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn visitors_after_the_switch_are_waited_for_and_take_nothing_back() {
+    let mut scene = Scene::new();
+    scene.terminal.visited_from = scene.terminal.restarts;
+    scene.terminal.visitors = 5;
+    let next = program(2, "good");
+    assert!(matches!(scene.pass(&next), Outcome::Updated { .. }));
+    scene.terminal.visited_from = scene.terminal.restarts;
+    scene.terminal.visitors = 1000;
+    let next = program(3, "good");
+    let outcome = scene.pass(&next);
+    assert!(
+        matches!(
+            outcome,
+            Outcome::Waiting {
+                why: Wait::Visit,
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
+    assert_eq!(scene.terminal.running, "3 good", "nobody is interrupted");
+    scene.terminal.visitors = 0;
     assert!(matches!(scene.pass(&next), Outcome::Updated { .. }));
 }
 

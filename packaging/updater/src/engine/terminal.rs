@@ -15,6 +15,8 @@ const EXAMINE_LIMIT: Duration = Duration::from_hours(1);
 const RESTART_LIMIT: Duration = Duration::from_mins(2);
 /// Longest answer whether a visit is under way.
 const BUSY_LIMIT: Duration = Duration::from_secs(10);
+/// Status of a self-test that a visitor kept from beginning or ended (`kiosk selftest`).
+const NOT_NOW: i32 = 3;
 /// Most words of a program that only does something.
 const WORDS_BYTES_MAX: usize = 4096;
 /// Where the kernel lists what can be touched.
@@ -52,6 +54,9 @@ pub enum TerminalError {
         /// Why.
         source: io::Error,
     },
+    /// It lets nobody examine it now: somebody is there, or tests run already.
+    #[error("somebody is at the terminal")]
+    Occupied,
     /// A program did not do it.
     #[error("{what}: {how}")]
     Refused {
@@ -72,7 +77,8 @@ pub struct Programs {
     pub restart_machine: Vec<String>,
     /// Writes the report of a self-test (`kiosk selftest --json`).
     pub examine: Vec<String>,
-    /// Ends with 1 while somebody stands before it; empty where that cannot be asked.
+    /// Ends with 1 while somebody stands before it; so it does, and nothing is started anew, where the
+    /// terminal's user cannot be had to ask.
     pub busy: Vec<String>,
     /// Where the kernel lists input devices.
     pub input_devices: PathBuf,
@@ -84,8 +90,22 @@ impl Default for Programs {
         Self {
             restart: words(&["/usr/bin/systemctl", "restart", "kiosk.service"]),
             restart_machine: words(&["/usr/bin/systemctl", "reboot"]),
-            examine: words(&["/usr/bin/kiosk", "selftest", "--json"]),
-            busy: Vec::new(),
+            // Only the terminal's own user may ask it.
+            examine: words(&[
+                "/usr/sbin/runuser",
+                "--user=kiosk",
+                "--",
+                "/usr/bin/kiosk",
+                "selftest",
+                "--json",
+            ]),
+            busy: words(&[
+                "/usr/sbin/runuser",
+                "--user=kiosk",
+                "--",
+                "/usr/bin/kiosk",
+                "visit",
+            ]),
             input_devices: PathBuf::from(INPUT_DEVICES),
         }
     }
@@ -140,15 +160,18 @@ impl Programs {
 impl Terminal for Programs {
     fn is_busy(&mut self) -> bool {
         // A terminal that does not answer serves nobody, and perhaps this update mends it.
-        !self.busy.is_empty()
-            && Self::ask(&self.busy, "visit", BUSY_LIMIT, WORDS_BYTES_MAX)
-                .is_ok_and(|(status, _)| status == Some(1))
+        Self::ask(&self.busy, "visit", BUSY_LIMIT, WORDS_BYTES_MAX)
+            .is_ok_and(|(status, _)| status == Some(1))
     }
 
     fn examine(&mut self) -> Result<Health, TerminalError> {
         let what = "self-test";
-        let (_, report) = Self::ask(&self.examine, what, EXAMINE_LIMIT, SUMMARY_BYTES_MAX)?;
-        // The status says that something failed; the report says what.
+        let (status, report) = Self::ask(&self.examine, what, EXAMINE_LIMIT, SUMMARY_BYTES_MAX)?;
+        if status == Some(NOT_NOW) {
+            // Also half a report: what a visitor broke off is no device that failed.
+            return Err(TerminalError::Occupied);
+        }
+        // Any other status says that something failed; the report says what.
         let health = Health::parse(&report).ok_or_else(|| TerminalError::Refused {
             what,
             how: "it said no report".to_owned(),

@@ -64,7 +64,7 @@ impl Machine {
              [repository]\nurl = \"{url}\"\n[line]\nbytes_per_s = 100000000\n\
              [paths]\nstate = \"{}\"\nroot = \"{root}\"\n\
              [programs]\nrestart = [\"/bin/true\"]\nrestart_machine = [\"/bin/false\"]\n\
-             examine = [\"/bin/sh\", \"{examine}\"]\n",
+             examine = [\"/bin/sh\", \"{examine}\"]\nbusy = [\"/bin/true\"]\n",
             machine.path("state"),
         );
         fs::write(machine.path("updater.toml"), config).unwrap();
