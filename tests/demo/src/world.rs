@@ -347,6 +347,21 @@ impl World {
         self.terminal.as_mut().is_some_and(Remote::is_running)
     }
 
+    /// Waits until the terminal process has ended by itself.
+    ///
+    /// # Errors
+    /// It still runs after that long.
+    pub fn wait_end(&mut self, limit: Duration) -> anyhow::Result<()> {
+        let deadline = Deadline::after(limit);
+        while self.is_running() {
+            if deadline.has_passed() {
+                bail!("the terminal still runs");
+            }
+            pause(LOOK_TICK);
+        }
+        Ok(())
+    }
+
     /// Does something at the bench.
     ///
     /// # Errors

@@ -8,8 +8,9 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kiosk_demo::clock::{Deadline, pause};
 use kiosk_demo::privacy::PersonalWords;
-use kiosk_demo::world::{Setting, World};
+use kiosk_demo::world::{LOOK_TICK, Setting, World};
 use serde_json::{Value, json};
 
 /// A long poll brings an order at once; the rest is for a machine that does other things too.
@@ -53,18 +54,19 @@ fn told(world: &World, id: &str) -> (String, u64) {
     (state, order["times_reported"].as_u64().unwrap())
 }
 
-/// Looks at the glass, which takes its time, until the platform was told that the order is done.
-fn wait_done(world: &mut World, id: &str) {
-    for _ in 0..2_000 {
+/// Waits until the platform was told, once, that the order is done.
+fn wait_done(world: &World, id: &str) {
+    let deadline = Deadline::after(LIMIT);
+    loop {
         let (state, times) = told(world, id);
         if state == "done" {
             assert_eq!(times, 1);
             return;
         }
         assert_eq!(state, "open");
-        world.look().unwrap();
+        assert!(!deadline.has_passed(), "nobody told the platform");
+        pause(LOOK_TICK);
     }
-    panic!("nobody told the platform that the order is done");
 }
 
 fn world() -> (tempfile::TempDir, World) {
@@ -91,20 +93,14 @@ fn a_lock_closes_the_glass_and_outlives_an_ordered_restart() {
     let (_directory, mut world) = world();
     let lock = order(&world, "lock", &json!({}));
     wait_for(&mut world, CLOSED);
-    wait_done(&mut world, &lock);
+    wait_done(&world, &lock);
     order(&world, "restart", &json!({}));
-    let mut looks = 0;
-    while world.is_running() {
-        looks += 1;
-        assert!(looks < 2_000, "an ordered restart ends the program");
-        // It may end while it is looked at.
-        drop(world.look());
-    }
+    world.wait_end(LIMIT).unwrap();
     world.start_terminal().unwrap();
     wait_for(&mut world, CLOSED);
     let unlock = order(&world, "unlock", &json!({}));
     wait_for(&mut world, OPEN);
-    wait_done(&mut world, &unlock);
+    wait_done(&world, &unlock);
     world.quit().unwrap();
 }
 
@@ -113,12 +109,12 @@ fn an_item_that_is_suspended_cannot_be_begun_until_it_is_resumed() {
     let (_directory, mut world) = world();
     let item = json!({"item": "old-age-allowance"});
     let suspended = order(&world, "suspend-item", &item);
-    wait_done(&mut world, &suspended);
+    wait_done(&world, &suspended);
     world.touch(OPEN).unwrap();
     wait_for(&mut world, "高龄津贴申请");
     assert!(world.touch("高龄津贴申请").is_err(), "it can be touched");
     let resumed = order(&world, "resume-item", &item);
-    wait_done(&mut world, &resumed);
+    wait_done(&world, &resumed);
     world
         .wait(LIMIT, "the item to be offered", |sight| {
             sight.has_button("高龄津贴申请")
@@ -131,7 +127,7 @@ fn an_item_that_is_suspended_cannot_be_begun_until_it_is_resumed() {
 fn collected_logs_lie_in_a_file_without_anybody_in_them() {
     let (_directory, mut world) = world();
     let id = order(&world, "collect-logs", &json!({}));
-    wait_done(&mut world, &id);
+    wait_done(&world, &id);
     let file: PathBuf = world.directory().join("state/collected-log.txt");
     let log = std::fs::read_to_string(&file).unwrap();
     assert!(

@@ -234,11 +234,7 @@ fn a_terminal_that_cannot_start_says_why_in_safe_mode() {
     });
     for _ in 0..CRASHES_MAX {
         assert!(bench.world.start_terminal().is_err());
-        let deadline = Deadline::after(LIMIT);
-        while bench.world.is_running() {
-            assert!(!deadline.has_passed(), "it does not end");
-            pause(LOOK_TICK);
-        }
+        bench.world.wait_end(LIMIT).unwrap();
     }
     bench.start();
     bench.says(IN_REPAIR);
