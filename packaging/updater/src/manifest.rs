@@ -9,6 +9,8 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::waves::JITTER_MAX;
+
 /// Name of the signed target that holds the release.
 pub const RELEASE_TARGET: &str = "release.json";
 /// Largest `release.json` in bytes. Chosen: the largest lists below, with room.
@@ -217,6 +219,9 @@ pub struct Release {
     pub seed: u32,
     /// Who takes it when; none for everybody at once.
     pub waves: Vec<Wave>,
+    /// Longest jitter inside a wave in seconds, to [`JITTER_MAX`]: so that a whole wave does not come
+    /// in one second. Short where a repair is urgent.
+    pub spread_s: u64,
     /// Codes of the regions that may take it, each with all below it; `null` for all.
     pub regions: Option<Vec<String>>,
     /// Nobody takes it who has not taken it yet.
@@ -264,6 +269,9 @@ pub enum ReleaseError {
     /// Waves that do not rise to everybody.
     #[error("the waves do not rise to everybody")]
     Waves,
+    /// More jitter than a wave may have.
+    #[error("the spread of a wave is longer than {} s", JITTER_MAX.as_secs())]
+    Spread,
     /// A name or code in other characters.
     #[error("a name in the release is not allowed")]
     Name,
@@ -301,6 +309,7 @@ impl Release {
             chunks: format!("release-{version}.chunks"),
             seed: 0,
             waves: Vec::new(),
+            spread_s: JITTER_MAX.as_secs(),
             regions: None,
             is_halted: false,
             published_at,
@@ -350,6 +359,9 @@ impl Release {
             if !regions.iter().all(|region| is_region(region)) {
                 return Err(ReleaseError::Name);
             }
+        }
+        if self.spread_s > JITTER_MAX.as_secs() {
+            return Err(ReleaseError::Spread);
         }
         check_waves(&self.waves)?;
         check_paths(&self.files)
@@ -444,6 +456,7 @@ mod tests {
             "chunks": "release-1.4.2.chunks",
             "seed": 77,
             "waves": [{"bound": 20, "after_s": 3600}, {"bound": 2048, "after_s": 86400}],
+            "spread_s": 43200,
             "regions": ["4401"],
             "halted": false,
             "published_at": "2026-11-20T00:00:00Z",
@@ -545,6 +558,7 @@ mod tests {
             ("/hardware/0", json!("a b"), ReleaseError::Name),
             ("/chunks", json!("../x"), ReleaseError::Name),
             ("/chunks", json!("release.json"), ReleaseError::Name),
+            ("/spread_s", json!(43_201), ReleaseError::Spread),
             ("/regions", json!([]), size("regions")),
             ("/regions/0", json!("Canton"), ReleaseError::Name),
             (

@@ -13,11 +13,9 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 
 use crate::manifest::{PLACES, Release, Version, Wave};
 
-/// Longest jitter inside a wave. Chosen: a line of a county is filled by a night, not by an hour.
+/// Longest jitter inside a wave, and the usual one. Chosen: a line of a county is filled by a night,
+/// not by an hour; four nights of off-hours would be too long to wait for a repair, half a day is not.
 pub const JITTER_MAX: Duration = Duration::from_hours(12);
-/// Jitter of the last wave, and of a release without waves, which no next wave bounds. Chosen: four
-/// nights of off-hours would be too long to wait for a repair; half a day is not.
-const JITTER_LAST: Duration = JITTER_MAX;
 /// Part of the window that jitter fills, in quarters: the rest is for those who then fetch and test.
 const WINDOW_QUARTERS: u32 = 3;
 /// When a visit is asked after again. Chosen: a visit takes five minutes.
@@ -191,9 +189,11 @@ pub fn start(release: &Release, terminal: &str) -> Timestamp {
     let next_s = position
         .and_then(|position| release.waves.get(position + 1))
         .map(|next| next.after_s);
-    let width = next_s.map_or(JITTER_LAST, |next_s| {
-        Duration::from_secs(next_s.saturating_sub(after_s)).min(JITTER_MAX)
+    // No next wave bounds the last one.
+    let width_s = next_s.map_or(release.spread_s, |next_s| {
+        next_s.saturating_sub(after_s).min(release.spread_s)
     });
+    let width = Duration::from_secs(width_s);
     let jitter = part_of(width, draw_for(release, "wave", terminal));
     let after = Duration::from_secs(after_s).saturating_add(jitter);
     later(release.published_at, after)

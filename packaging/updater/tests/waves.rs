@@ -144,6 +144,18 @@ proptest! {
     }
 }
 
+#[test]
+fn an_urgent_release_has_no_more_jitter_than_it_says() {
+    let urgent = Release {
+        spread_s: 60,
+        ..release(7, Vec::new())
+    };
+    let latest = published() + SignedDuration::from_secs(60);
+    let starts = (0..1000).map(|number| start(&urgent, &terminal(number)));
+    assert!(starts.clone().all(|starts| starts <= latest));
+    assert!(starts.collect::<BTreeSet<_>>().len() > 30, "they spread");
+}
+
 /// The terminals of the first wave.
 fn first_ones(seed: u32) -> BTreeSet<u32> {
     (0..20_000)

@@ -26,7 +26,7 @@ pub const TARGETS: &[Target] = &[
         name: "update-release",
         run: release,
         seeds: &[
-            br#"{"format":1,"version":"0.2.0","minimum_version":"0.1.0","hardware":["kiosk-21"],"files":[{"path":"bin/kiosk","size":3,"sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad","mode":"0755"}],"chunks":"chunks-0.2.0","seed":5,"waves":[{"bound":20,"after_s":0},{"bound":2048,"after_s":86400}],"regions":{"allow":["440113001005"]},"is_halted":false,"published_at":"2026-11-22T00:00:00Z"}"#,
+            br#"{"format":1,"version":"0.2.0","minimum_version":"0.1.0","hardware":["kiosk-21"],"files":[{"path":"bin/kiosk","size":3,"sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad","mode":"0755"}],"chunks":"chunks-0.2.0","seed":5,"waves":[{"bound":20,"after_s":0},{"bound":2048,"after_s":86400}],"spread_s":43200,"regions":["440113001005"],"halted":false,"published_at":"2026-11-22T00:00:00Z"}"#,
         ],
     },
     Target {
