@@ -42,6 +42,10 @@ const OFFLINE: &str = "离线";
 /// How a world is made.
 #[derive(Clone, Debug)]
 pub struct Setting {
+    /// The terminal's number.
+    pub terminal: String,
+    /// A platform that serves other worlds too; `None` for one of its own.
+    pub platform: Option<Arc<Platform>>,
     /// Where everything is written: state, prints, logs. Made if absent.
     pub directory: PathBuf,
     /// The item packages.
@@ -63,6 +67,8 @@ impl Setting {
     /// The program's own path is unknown.
     pub fn headless(directory: PathBuf) -> anyhow::Result<Self> {
         Ok(Self {
+            terminal: TERMINAL_ID.to_owned(),
+            platform: None,
             directory,
             items: default_items(),
             program: std::env::current_exe().context("the program does not know its own path")?,
@@ -83,6 +89,7 @@ pub fn default_items() -> PathBuf {
 pub struct World {
     terminal: Option<Remote>,
     launch: Launch,
+    kiosk: PathBuf,
     bench: Arc<Bench>,
     platform: Arc<Platform>,
     office: Option<Office>,
@@ -108,11 +115,10 @@ impl World {
         config.io_board = Some(IoBoardConfig::default());
         let bench =
             Bench::start(&directory.join("bench"), config).context("the bench does not start")?;
-        let platform_directory = directory.join("platform");
-        std::fs::create_dir_all(&platform_directory)?;
-        let free_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let platform = Platform::start(&platform_directory, free_port, platform_config()?)
-            .context("the reference platform does not start")?;
+        let platform = match &setting.platform {
+            Some(platform) => Arc::clone(platform),
+            None => Arc::new(start_platform(&directory.join("platform"))?),
+        };
         let launch = Launch {
             program: setting.program.clone(),
             config: directory.join("kiosk.toml"),
@@ -139,6 +145,7 @@ impl World {
         };
         let mut config =
             terminal_config(&directory, &items, &bench.ports(), &line, setting.is_window)?;
+        config["terminal"]["id"] = json!(setting.terminal);
         if let Some(office) = &office {
             add_staff(&mut config, &directory, office)?;
         }
@@ -146,8 +153,9 @@ impl World {
         Ok(Self {
             terminal: None,
             launch,
+            kiosk: setting.program.with_file_name("kiosk"),
             bench: Arc::new(bench),
-            platform: Arc::new(platform),
+            platform,
             office,
             directory,
         })
@@ -186,6 +194,23 @@ impl World {
         let owned = |(name, value): &(&str, &OsStr)| ((*name).to_owned(), (*value).to_owned());
         self.launch.environment = variables.iter().map(owned).collect();
         self.start_terminal()
+    }
+
+    /// Starts another program as the terminal; the one after it too, until another is named.
+    ///
+    /// # Errors
+    /// As [`World::start_terminal`].
+    pub fn start_program(&mut self, program: PathBuf) -> anyhow::Result<()> {
+        self.launch.program = program;
+        self.start_terminal()
+    }
+
+    /// Ends the terminal process, by force if it will not.
+    pub fn stop_terminal(&mut self) {
+        if let Some(terminal) = self.terminal.take() {
+            // A program that hangs is killed when it is dropped.
+            drop(terminal.quit());
+        }
     }
 
     /// Waits until the glass shows the state of the line as it is.
@@ -323,7 +348,7 @@ impl World {
 
     /// The `kiosk` program of the same build, for a technician's commands.
     pub fn kiosk(&self) -> PathBuf {
-        self.launch.program.with_file_name("kiosk")
+        self.kiosk.clone()
     }
 
     /// Runs a technician's command beside the terminal.
@@ -466,6 +491,17 @@ fn is_waiting(sight: &Sight) -> bool {
             .split_once(WAITING)
             .is_some_and(|(_, rest)| rest.starts_with(|next: char| next.is_ascii_digit()))
     })
+}
+
+/// A platform that keeps what it knows in `directory`.
+///
+/// # Errors
+/// The directory or a port cannot be had.
+pub fn start_platform(directory: &Path) -> anyhow::Result<Platform> {
+    std::fs::create_dir_all(directory)?;
+    let free_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    Platform::start(directory, free_port, platform_config()?)
+        .context("the reference platform does not start")
 }
 
 fn platform_config() -> anyhow::Result<central_platform::Config> {
