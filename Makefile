@@ -2,6 +2,7 @@
 #   make demo   installs what is missing, builds, runs the main job
 #   make test   everything CI runs
 # A technician's visit, as pictures: make technician-demo
+# An administrator's day with three terminals: make update-demo
 # Proofs: make kill-loop N=1000, make power-loss ROUNDS=n, make simulate SEED=n DAYS=30
 # Packages: make deb, make package-test
 # Others: make bench, make release, make fuzz SECONDS=n, make lab, make golden, make clean-demo
@@ -20,6 +21,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 CARGO ?= cargo
 DEMO_OUT ?= target/demo
 TECHNICIAN_OUT ?= target/technician-demo
+UPDATE_OUT ?= target/update-demo
 SECONDS ?= 60
 # Of the proofs: how many kills, how many rounds, where the dice start, how long the month is.
 N ?= 1000
@@ -27,7 +29,7 @@ ROUNDS ?= 500
 SEED ?= 1
 DAYS ?= 30
 
-.PHONY: demo technician-demo test packages toolchain check-format check-lints check-tests check-docs check-rules check-packaging deb package-test kill-loop power-loss simulate bench bench-peers release fuzz fuzz-these fuzz-keep lab golden clean-demo
+.PHONY: demo technician-demo update-demo test packages toolchain check-format check-lints check-tests check-docs check-rules check-packaging deb package-test kill-loop power-loss simulate bench bench-peers release fuzz fuzz-these fuzz-keep lab golden clean-demo
 
 demo: packages toolchain
 	$(CARGO) build --locked -p kiosk-demo
@@ -45,6 +47,13 @@ technician-demo: packages toolchain
 	$(CARGO) build --locked -p kiosk-demo
 	"$(TARGET)/debug/kiosk-demo" --headless --journey tests/scenarios/technician.toml --out "$(TECHNICIAN_OUT)"
 	@echo "The technician's visit is in $(TECHNICIAN_OUT) (pictures, prints, result.json)."
+
+# Three terminals join the fleet, take a good release in waves, and are kept from a broken one that the
+# first of them gives back by itself. What the operator typed and saw is in operator.log and fleet.txt.
+update-demo: packages toolchain
+	$(CARGO) build --locked -p kiosk-app -p kiosk-admin -p kiosk-update --bins
+	$(CARGO) build --locked -p kiosk-demo
+	"$(TARGET)/debug/kiosk-demo" update --out "$(UPDATE_OUT)"
 
 test: packages toolchain check-format check-lints check-tests check-docs check-rules check-packaging
 

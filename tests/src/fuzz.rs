@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod devices;
+pub mod items;
 pub mod sealing;
 mod store;
 pub mod update;
@@ -18,4 +19,5 @@ pub fn targets() -> impl Iterator<Item = &'static Target> {
         .chain(sealing::TARGETS)
         .chain(app::TARGETS)
         .chain(update::TARGETS)
+        .chain(items::TARGETS)
 }

@@ -12,7 +12,7 @@ use kiosk_update::config::{Config, Repository};
 use kiosk_update::trust::{Http, Pace, Standing, Trust, TrustError};
 use serde_json::json;
 
-use crate::{clock, run};
+use crate::{clock, run, stick_run};
 
 /// Largest root, order or configuration that is read from a file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -45,6 +45,9 @@ enum Command {
         #[arg(long)]
         directory: Option<PathBuf>,
     },
+    /// Looks once on the stick that the terminal's technician has asked for; says how it goes in
+    /// `stick.json`.
+    Stick,
     /// Asks the repository what is new and says what is believed now; installs nothing.
     Refresh {
         /// Directory with a copy of the repository, in place of the configured one.
@@ -97,14 +100,17 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let open = |config: &Config| Trust::open(&run::store(config), &root, built_at());
     match arguments.command {
         Command::Run { directory } => {
-            config.repository = elsewhere(directory, config.repository);
-            let outcome = run::run(&config, &root, built_at())?;
+            if let Some(directory) = directory {
+                config = config.carried(directory);
+            }
+            let outcome = run::run(&config, &root, built_at(), None)?.outcome;
             writeln!(std::io::stdout(), "{outcome}")?;
             match outcome.code() {
                 Some(code) => bail!("{code}"),
                 None => Ok(()),
             }
         }
+        Command::Stick => stick_run::run(config, &root, built_at()),
         Command::Refresh { directory } => {
             let repository = elsewhere(directory, config.repository.clone());
             let mut trust = open(&config)?;

@@ -2,11 +2,12 @@
 //! names the line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::civil::Time;
 use serde::Deserialize;
 
-use crate::engine::Programs;
+use crate::engine::{EXAM_PATIENCE, Programs};
 use crate::trust::Tls;
 use crate::waves::Window;
 
@@ -14,6 +15,12 @@ use crate::waves::Window;
 pub const CONFIG_BYTES_MAX: usize = 64 * 1024;
 /// Bytes a second where nothing is said: 2 Mbit/s, the thinnest line of a village.
 const BYTES_PER_S: u64 = 250_000;
+
+/// Name of the items' repository beside that of the program.
+const ITEMS: &str = "items";
+
+/// Where removable media are mounted (Filesystem Hierarchy Standard 3.0 §3.11; udisks).
+const STICKS: [&str; 3] = ["/media", "/run/media", "/mnt"];
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +48,17 @@ impl ConfigError {
     }
 }
 
+/// Where the programs of releases are installed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlotKind {
+    /// Directories of this machine.
+    #[default]
+    Directories,
+    /// Images of the operating system, by RAUC.
+    Rauc,
+}
+
 /// What is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -52,6 +70,10 @@ pub struct Config {
     pub hardware: String,
     /// Where releases come from.
     pub repository: Repository,
+    /// Where items come from; `None` where they come with the program alone.
+    pub items: Option<Repository>,
+    /// File of the root of the items' repository that came with the program.
+    pub items_root: PathBuf,
     /// Most bytes a second.
     pub bytes_per_s: u64,
     /// Off-hours.
@@ -62,6 +84,16 @@ pub struct Config {
     pub root: PathBuf,
     /// How the terminal is asked.
     pub programs: Programs,
+    /// Wait between two examinations of a release on trial.
+    pub patience: Duration,
+    /// Where releases are installed.
+    pub slots: SlotKind,
+    /// The program of RAUC.
+    pub rauc: PathBuf,
+    /// Where the terminal leaves a wish for an update from a stick.
+    pub wish: PathBuf,
+    /// Directories below which sticks are mounted.
+    pub sticks: Vec<PathBuf>,
 }
 
 /// Where releases come from.
@@ -81,10 +113,15 @@ pub enum Repository {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    #[serde(default)]
+    slots: SlotKind,
     terminal: TerminalTable,
     repository: RepositoryTable,
+    items: Option<RepositoryTable>,
     #[serde(default)]
     line: LineTable,
+    #[serde(default)]
+    trial: TrialTable,
     #[serde(default)]
     paths: PathsTable,
     #[serde(default)]
@@ -118,9 +155,19 @@ struct LineTable {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct TrialTable {
+    patience_s: Option<u16>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct PathsTable {
     state: Option<PathBuf>,
     root: Option<PathBuf>,
+    items_root: Option<PathBuf>,
+    rauc: Option<PathBuf>,
+    wish: Option<PathBuf>,
+    sticks: Option<Vec<PathBuf>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -130,6 +177,8 @@ struct ProgramsTable {
     restart_machine: Option<Vec<String>>,
     examine: Option<Vec<String>>,
     busy: Option<Vec<String>>,
+    check_items: Option<Vec<String>>,
+    held: Option<Vec<String>>,
 }
 
 impl Config {
@@ -159,8 +208,13 @@ impl Config {
             })?),
         };
         let usual = Programs::default();
+        let repository = file.repository.check("repository")?;
+        let items = file.items.map(|items| items.check("items")).transpose()?;
         Ok(Self {
-            repository: file.repository.check()?,
+            items: items.map(|items| items.believed_as(&repository)),
+            items_root: (file.paths.items_root)
+                .unwrap_or_else(|| PathBuf::from("/usr/share/kiosk/items-root.json")),
+            repository,
             terminal: file.terminal.id,
             region: file.terminal.region,
             hardware: file.terminal.hardware,
@@ -169,6 +223,15 @@ impl Config {
             state: (file.paths.state).unwrap_or_else(|| PathBuf::from("/var/lib/kiosk-updater")),
             root: (file.paths.root)
                 .unwrap_or_else(|| PathBuf::from("/usr/share/kiosk/program-root.json")),
+            patience: file.trial.patience_s.map_or(EXAM_PATIENCE, |patience| {
+                Duration::from_secs(u64::from(patience))
+            }),
+            slots: file.slots,
+            rauc: (file.paths.rauc).unwrap_or_else(|| PathBuf::from("/usr/bin/rauc")),
+            wish: (file.paths.wish)
+                .unwrap_or_else(|| PathBuf::from("/var/lib/kiosk/update-from-stick.json")),
+            sticks: (file.paths.sticks)
+                .unwrap_or_else(|| STICKS.iter().copied().map(PathBuf::from).collect()),
             programs: Programs {
                 restart: file.programs.restart.unwrap_or(usual.restart),
                 restart_machine: file
@@ -177,18 +240,47 @@ impl Config {
                     .unwrap_or(usual.restart_machine),
                 examine: file.programs.examine.unwrap_or(usual.examine),
                 busy: file.programs.busy.unwrap_or(usual.busy),
+                check_items: file.programs.check_items.unwrap_or(usual.check_items),
+                held: file.programs.held.unwrap_or(usual.held),
                 input_devices: usual.input_devices,
             },
         })
     }
 }
 
+impl Config {
+    /// This configuration with a stick in the place of both repositories: `directory` holds the
+    /// program's, and `items` beside it the other one, where the stick has it.
+    #[must_use]
+    pub fn carried(self, directory: PathBuf) -> Self {
+        let items = directory.parent().map(|stick| stick.join(ITEMS));
+        Self {
+            repository: Repository::Directory(directory),
+            items: items
+                .filter(|items| items.is_dir())
+                .map(Repository::Directory),
+            ..self
+        }
+    }
+}
+
+impl Repository {
+    /// This one, with the certificates of another where it names none of its own: one server
+    /// usually has both.
+    fn believed_as(self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Url { url, tls: None }, Self::Url { tls, .. }) => Self::Url {
+                url,
+                tls: tls.clone(),
+            },
+            (own, Self::Url { .. } | Self::Directory(_)) => own,
+        }
+    }
+}
+
 impl RepositoryTable {
-    fn check(self) -> Result<Repository, ConfigError> {
-        let wrong = |expected| ConfigError::Value {
-            key: "repository",
-            expected,
-        };
+    fn check(self, key: &'static str) -> Result<Repository, ConfigError> {
+        let wrong = |expected| ConfigError::Value { key, expected };
         let own = match (self.certificate, self.certificate_key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
@@ -234,6 +326,9 @@ mod tests {
             Repository::Url { tls: Some(_), .. }
         ));
         assert_eq!(config.programs, Programs::default());
+        assert!(
+            matches!(&config.items, Some(Repository::Url { url, tls: Some(_) }) if url.ends_with("/items"))
+        );
     }
 
     #[test]
@@ -244,6 +339,7 @@ mod tests {
             ("250000 ", "0 ", "line.bytes_per_s"),
             ("url = ", "uri = ", "uri"),
             ("# directory", "directory", "repository"),
+            ("[items]", "[items]\ndirectory = \"/media/items\"", "items"),
             ("# certificate =", "certificate =", "repository"),
         ] {
             let text = EXAMPLE.replacen(from, to, 1);

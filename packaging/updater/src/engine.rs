@@ -32,8 +32,8 @@ pub const TRIES_MAX: u32 = 3;
 /// How often the terminal is examined before something counts as lost. Chosen: a printer may still
 /// warm up.
 const EXAMS_MAX: u32 = 3;
-/// Wait between two examinations.
-const EXAM_PATIENCE: Duration = Duration::from_secs(30);
+/// Usual wait between two examinations.
+pub const EXAM_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a visitor who came between the start and the examination is waited for. Chosen: with the
 /// wait between them ten minutes, longer than visits take.
 const OCCUPIED_MAX: u32 = 20;
@@ -57,6 +57,41 @@ pub struct Setting {
     pub window: Option<Window>,
     /// Version of the package's program, which runs when nothing came by an update.
     pub packaged: Option<Version>,
+    /// A technician stands there and asked for it: waves, off-hours and jitter are set aside, and the
+    /// glass is waited for.
+    pub is_attended: bool,
+    /// Wait between two examinations, and between two looks for a visitor.
+    pub patience: Duration,
+}
+
+/// What a pass is doing, for whoever waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// So many bytes have been fetched, of so many.
+    Fetching {
+        /// Bytes that came.
+        bytes: u64,
+        /// Of so many.
+        of: u64,
+    },
+    /// It is written, and the terminal is being examined before the switch.
+    Switching,
+    /// It is started and examined.
+    Trying,
+}
+
+/// Hears what a pass is doing.
+pub trait Told {
+    /// The pass is at this step.
+    fn tell(&mut self, step: Step);
+}
+
+/// Nobody waits for the pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unheard;
+
+impl Told for Unheard {
+    fn tell(&mut self, _step: Step) {}
 }
 
 /// A release that the operator has signed.
@@ -181,6 +216,7 @@ impl fmt::Display for Outcome {
                 Hold::Region => "it is for other regions",
                 Hold::Hardware => "it is for other hardware",
                 Hold::TooOld => "what runs is too old for it",
+                Hold::Ordered => "the platform holds it back",
             }),
             Self::FailedBefore { version } => {
                 write!(formatter, "{version} was taken back here before")
@@ -243,6 +279,8 @@ pub struct Updater<'a, 'd> {
     pub source: &'a mut dyn Source,
     /// The clock.
     pub time: &'a mut dyn Time,
+    /// Who hears how it goes.
+    pub told: &'a mut dyn Told,
     /// What the last fetch took.
     pub tally: Tally,
 }
@@ -274,7 +312,7 @@ impl Updater<'_, '_> {
 
     fn try_pass(&mut self, offer: Option<Offer<'_>>) -> Result<Outcome, Broken> {
         if self.slots.state().is_restart_due {
-            if self.terminal.is_busy() {
+            if self.is_occupied() {
                 return Ok(self.after_the_visit());
             }
             self.start_what_is_good()?;
@@ -294,6 +332,10 @@ impl Updater<'_, '_> {
         // Fetching may have taken the night, and a visit may have begun.
         if let Some(outcome) = self.refusal(offer.release) {
             return Ok(outcome);
+        }
+        self.told.tell(Step::Switching);
+        if self.is_occupied() {
+            return Ok(self.after_the_visit());
         }
         let before = match self.terminal.examine() {
             Ok(before) => before,
@@ -327,11 +369,20 @@ impl Updater<'_, '_> {
             window: self.setting.window,
             is_busy: self.terminal.is_busy(),
         };
-        match waves::decide(release, &place, self.time.now()) {
+        let decision = if self.setting.is_attended {
+            waves::decide_attended(release, &place)
+        } else {
+            waves::decide(release, &place, self.time.now())
+        };
+        match decision {
             Decision::UpToDate => Some(Outcome::UpToDate),
             Decision::Held(hold) => Some(Outcome::Held { hold }),
             Decision::Take | Decision::Wait { .. } if has_failed => {
                 Some(Outcome::FailedBefore { version })
+            }
+            Decision::Take | Decision::Wait { .. } if self.terminal.is_held(version) => {
+                let hold = Hold::Ordered;
+                Some(Outcome::Held { hold })
             }
             Decision::Wait { until, why } => Some(Outcome::Waiting { until, why }),
             Decision::Take => None,
@@ -346,6 +397,7 @@ impl Updater<'_, '_> {
             time: &mut *self.time,
             terminal: &mut *self.terminal,
             setting: self.setting,
+            told: &mut *self.told,
             asked_at: None,
             is_open: true,
         };
@@ -363,7 +415,8 @@ impl Updater<'_, '_> {
 
     /// Starts what is on trial and judges it.
     fn settle(&mut self, trial: &Trial) -> Result<Outcome, Broken> {
-        if self.terminal.is_busy() {
+        self.told.tell(Step::Trying);
+        if self.is_occupied() {
             return Ok(self.after_the_visit());
         }
         if trial.tries >= TRIES_MAX {
@@ -378,7 +431,11 @@ impl Updater<'_, '_> {
                 }
             }
             Start::Machine => {
-                self.terminal.restart_machine()?;
+                if let Err(error) = self.terminal.restart_machine() {
+                    // It stays up: nothing was tried.
+                    self.slots.uncount_try()?;
+                    return Err(error.into());
+                }
                 return Ok(Outcome::Restarting);
             }
             Start::Nothing => {}
@@ -395,7 +452,11 @@ impl Updater<'_, '_> {
                 Ok(Outcome::Updated { version })
             }
             Judgement::Worse(code, reason) => self.roll_back(trial, code, &reason),
-            Judgement::Occupied => Ok(self.after_the_visit()),
+            Judgement::Occupied => {
+                // It came up and serves: that nobody could judge it is not its fault.
+                self.slots.uncount_try()?;
+                Ok(self.after_the_visit())
+            }
         }
     }
 
@@ -417,7 +478,7 @@ impl Updater<'_, '_> {
                     if visits >= OCCUPIED_MAX {
                         return Judgement::Occupied;
                     }
-                    self.time.wait(EXAM_PATIENCE);
+                    self.time.wait(self.setting.patience);
                     continue;
                 }
                 Err(error) => ("update.health-unknown", error.to_string()),
@@ -426,7 +487,7 @@ impl Updater<'_, '_> {
             if exams >= EXAMS_MAX {
                 return Judgement::Worse(code, reason);
             }
-            self.time.wait(EXAM_PATIENCE);
+            self.time.wait(self.setting.patience);
         }
     }
 
@@ -465,6 +526,22 @@ impl Updater<'_, '_> {
         Ok(())
     }
 
+    /// True while somebody stands before the terminal. A technician who asked is waited for.
+    fn is_occupied(&mut self) -> bool {
+        let waits = if self.setting.is_attended {
+            OCCUPIED_MAX
+        } else {
+            0
+        };
+        for _ in 0..waits {
+            if !self.terminal.is_busy() {
+                return false;
+            }
+            self.time.wait(self.setting.patience);
+        }
+        self.terminal.is_busy()
+    }
+
     /// Chunks that stay only take room until the next fetch sweeps them.
     fn forget_chunks(&mut self) {
         drop(self.fetcher.clear());
@@ -484,6 +561,7 @@ struct Gate<'a> {
     time: &'a mut dyn Time,
     terminal: &'a mut dyn Terminal,
     setting: &'a Setting,
+    told: &'a mut dyn Told,
     asked_at: Option<Duration>,
     is_open: bool,
 }
@@ -497,7 +575,14 @@ impl Watch for Gate<'_> {
         self.time.wait(length);
     }
 
+    fn fetched(&mut self, bytes: u64, of: u64) {
+        self.told.tell(Step::Fetching { bytes, of });
+    }
+
     fn may_go_on(&mut self) -> bool {
+        if self.setting.is_attended {
+            return true;
+        }
         let now = self.time.elapsed();
         let is_asked = self
             .asked_at

@@ -43,6 +43,8 @@ pub trait Watch {
     fn wait(&mut self, length: Duration);
     /// False when a visit has begun or off-hours are over.
     fn may_go_on(&mut self) -> bool;
+    /// Hears that `bytes` of `of` have come over the line.
+    fn fetched(&mut self, _bytes: u64, _of: u64) {}
 }
 
 /// Why the content of a release is not here.
@@ -178,7 +180,9 @@ impl<'a> Fetcher<'a> {
             }
         }
         self.refuse_without_room(release, &missing)?;
+        let of = missing.iter().map(|chunk| u64::from(chunk.packed)).sum();
         for chunk in &missing {
+            watch.fetched(tally.bytes, of);
             let bytes = self.fetch_chunk(chunk, transport, watch, &mut tally)?;
             store.put(chunk, &bytes)?;
             tally.fetched += 1;
@@ -286,7 +290,7 @@ fn fetch_bytes(
 }
 
 /// True for what may go well a moment later.
-fn is_of_the_line(error: &TransportError) -> bool {
+pub(crate) fn is_of_the_line(error: &TransportError) -> bool {
     match error {
         TransportError::Line(_) | TransportError::TooSlow { .. } => true,
         TransportError::Refused { status } => (500..600).contains(status),

@@ -5,7 +5,9 @@
 pub mod config;
 pub mod engine;
 pub mod fetch;
+pub mod items;
 pub mod manifest;
 pub mod slots;
+pub mod stick;
 pub mod trust;
 pub mod waves;

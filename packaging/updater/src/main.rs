@@ -3,7 +3,9 @@
 
 mod cli;
 mod clock;
+mod items_run;
 mod run;
+mod stick_run;
 
 use std::io::Write;
 use std::process::ExitCode;

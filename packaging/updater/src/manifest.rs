@@ -419,7 +419,7 @@ fn check_paths(files: &[Entry]) -> Result<(), ReleaseError> {
     Ok(())
 }
 
-fn is_path(path: &str) -> bool {
+pub(crate) fn is_path(path: &str) -> bool {
     path.len() <= PATH_BYTES_MAX
         && path.split('/').count() <= PATH_PARTS_MAX
         && path.split('/').all(is_part)

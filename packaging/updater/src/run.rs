@@ -1,25 +1,28 @@
 //! One pass of the updater on a real terminal: what is configured is opened, the repository is asked,
 //! the engine does the rest, and the status says how it ended.
 
+use std::io::Write;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use kiosk_update::config::{Config, Repository as Place};
-use kiosk_update::engine::{Offer, Outcome, Repository, Setting, Source, Status, Time, Updater};
+use kiosk_update::config::{Config, Repository as Place, SlotKind};
+use kiosk_update::engine::{
+    Offer, Outcome, Repository, Setting, Source, Status, Time, Told, Unheard, Updater,
+};
 use kiosk_update::fetch::{Fetcher, Limit, Tally};
-use kiosk_update::manifest::Release;
-use kiosk_update::slots::{Directories, LocalDisk, Slots};
+use kiosk_update::manifest::{Release, Version};
+use kiosk_update::slots::{Directories, LocalDisk, Rauc, SlotError, Slots};
 use kiosk_update::trust::{
     Directory, Http, Pace, Sink, Transport, TransportError, Trust, TrustError, Trusted, fetch_whole,
 };
 
-use crate::clock;
+use crate::{clock, items_run};
 
 /// Bytes that may come at once, however thin the line. Chosen: two chunks.
-const BURST_BYTES: u64 = 512 * 1024;
+pub(crate) const BURST_BYTES: u64 = 512 * 1024;
 /// Largest timestamp that is read to see whether there is a line.
 const TIMESTAMP_BYTES_MAX: u64 = 64 * 1024;
 /// UTC+8, the legal time of the whole country.
@@ -47,11 +50,18 @@ pub(crate) fn store(config: &Config) -> std::path::PathBuf {
 }
 
 /// Runs one pass and says how it ended.
-pub(crate) fn run(config: &Config, root: &[u8], built_at: Timestamp) -> anyhow::Result<Outcome> {
+/// Asked by a technician who waits for it, or by the timer.
+pub(crate) fn run(
+    config: &Config,
+    root: &[u8],
+    built_at: Timestamp,
+    asked: Option<&mut dyn Told>,
+) -> anyhow::Result<Passed> {
     let disk = LocalDisk;
     let mut trust = Trust::open(&store(config), root, built_at)?;
     let mut clock = SystemTime::new(&trust, built_at);
-    let mut slots = Directories::open(&config.state.join("slots"), &disk)?;
+    let packaged = env!("CARGO_PKG_VERSION").parse().ok();
+    let mut slots = slots(config, &disk, packaged)?;
     let limit = Limit::new(config.bytes_per_s, BURST_BYTES);
     let mut fetcher = Fetcher::new(&disk, &config.state.join("chunks"), limit);
     let setting = Setting {
@@ -60,8 +70,12 @@ pub(crate) fn run(config: &Config, root: &[u8], built_at: Timestamp) -> anyhow::
         hardware: config.hardware.clone(),
         zone: TimeZone::fixed(jiff::tz::offset(ZONE_HOURS)),
         window: config.off_hours,
-        packaged: env!("CARGO_PKG_VERSION").parse().ok(),
+        packaged,
+        is_attended: asked.is_some(),
+        patience: config.patience,
     };
+    let mut unheard = Unheard;
+    let told = asked.unwrap_or(&mut unheard);
     let mut terminal = config.programs.clone();
     let now = clock.now();
     let parts = Parts::open(&config.repository, now);
@@ -73,11 +87,12 @@ pub(crate) fn run(config: &Config, root: &[u8], built_at: Timestamp) -> anyhow::
     };
     let mut updater = Updater {
         setting: &setting,
-        slots: &mut slots,
+        slots: slots.as_mut(),
         fetcher: &mut fetcher,
         terminal: &mut terminal,
         source: source.as_mut(),
         time: &mut clock,
+        told,
         tally: Tally::default(),
     };
     let release = found.as_ref().ok().and_then(|found| found.release.as_ref());
@@ -95,7 +110,47 @@ pub(crate) fn run(config: &Config, root: &[u8], built_at: Timestamp) -> anyhow::
     status
         .write(&disk, &path)
         .with_context(|| path.display().to_string())?;
-    Ok(outcome)
+    let program = slots.state().current().map(|held| held.version.to_string());
+    look_for_items(config, program, built_at, &mut clock);
+    Ok(Passed { outcome, offered })
+}
+
+/// A pass that is over.
+pub(crate) struct Passed {
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// The release that the repository offers.
+    pub(crate) offered: Option<Version>,
+}
+
+fn slots<'a>(
+    config: &Config,
+    disk: &'a LocalDisk,
+    packaged: Option<Version>,
+) -> Result<Box<dyn Slots + 'a>, SlotError> {
+    Ok(match config.slots {
+        SlotKind::Directories => Box::new(Directories::open(&config.state.join("slots"), disk)?),
+        SlotKind::Rauc => {
+            let images = config.state.join("images");
+            Box::new(Rauc::open(&images, &config.rauc, disk, packaged)?)
+        }
+    })
+}
+
+/// Looks for items, which never changes how the pass for the program ended.
+fn look_for_items(
+    config: &Config,
+    program: Option<String>,
+    built_at: Timestamp,
+    time: &mut dyn Time,
+) {
+    let told = match items_run::run(config, program, built_at, time) {
+        Ok(None) => return,
+        Ok(Some(outcome)) => outcome.to_string(),
+        Err(error) => format!("items: {error:#}"),
+    };
+    // Also in the status, for whoever does not read the log.
+    drop(writeln!(std::io::stderr(), "kiosk-updater: {told}"));
 }
 
 /// What the operator has signed, and the release in force with its bytes.

@@ -2,10 +2,12 @@
 //! that there is always a way back to what worked, and that a power cut at any step leaves one of the
 //! two. Only the updater writes here. Whether a release is to be installed is not its business.
 
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustix::fs::FlockOperation;
 
 use crate::engine::health::Health;
 use crate::manifest::Release;
@@ -19,6 +21,21 @@ pub use directories::Directories;
 pub use disk::{Disk, LocalDisk};
 pub use rauc::{Rauc, parse_status};
 pub use state::{Failure, Held, State, Trial};
+
+/// Name of the file that an updater at work holds locked.
+const LOCK: &str = "lock";
+
+/// Locks the slots below `root` for the life of the file.
+fn lock(root: &Path) -> Result<File, SlotError> {
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(root.join(LOCK))?;
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| SlotError::Locked)?;
+    Ok(lock)
+}
 
 /// The content of a release's files.
 pub trait Content {
@@ -78,6 +95,11 @@ pub trait Slots {
     /// # Errors
     /// `Storage`.
     fn count_try(&mut self) -> Result<(), SlotError>;
+    /// Takes the last count back: the attempt was not made, or a visitor kept it from being judged.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn uncount_try(&mut self) -> Result<(), SlotError>;
     /// The release on trial works: it is what is gone back to from now on.
     ///
     /// # Errors

@@ -104,6 +104,8 @@ pub enum Hold {
     Hardware,
     /// What runs is too old to be updated to it directly.
     TooOld,
+    /// The platform has ordered this terminal to leave it alone for now.
+    Ordered,
 }
 
 impl Hold {
@@ -114,6 +116,7 @@ impl Hold {
             Self::Region => "update.other-region",
             Self::Hardware => "update.other-hardware",
             Self::TooOld => "update.too-old",
+            Self::Ordered => "update.held",
         }
     }
 }
@@ -150,6 +153,18 @@ pub fn decide(release: &Release, place: &Place<'_>, now: Timestamp) -> Decision 
         };
     }
     Decision::Take
+}
+
+/// What the terminal does about the release where a technician asked for it: waves and off-hours are set
+/// aside, and whoever stands before it is the technician. What holds it holds it all the same.
+pub fn decide_attended(release: &Release, place: &Place<'_>) -> Decision {
+    if place
+        .running
+        .is_some_and(|running| running >= release.version)
+    {
+        return Decision::UpToDate;
+    }
+    hold(release, place).map_or(Decision::Take, Decision::Held)
 }
 
 fn hold(release: &Release, place: &Place<'_>) -> Option<Hold> {

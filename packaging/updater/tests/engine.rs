@@ -22,7 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use kiosk_update::engine::status::Status;
 use kiosk_update::engine::{
     Health, Offer, Outcome, Phase, Setting, Source, TRIES_MAX, Terminal, TerminalError, Time,
-    Updater,
+    Unheard, Updater,
 };
 use kiosk_update::fetch::{Fetcher, Limit, Tally};
 use kiosk_update::manifest::{Version, Wave};
@@ -68,6 +68,10 @@ struct Stage {
     visited_from: u32,
     /// What a program of the package does.
     packaged: String,
+    /// What the platform holds back.
+    held: Option<Version>,
+    /// Questions after which a technician has left the glass.
+    leaves_after: Option<u32>,
 }
 
 impl Stage {
@@ -91,6 +95,10 @@ fn refused(how: &str) -> TerminalError {
 
 impl Terminal for Stage {
     fn is_busy(&mut self) -> bool {
+        if let Some(questions) = &mut self.leaves_after {
+            *questions = questions.saturating_sub(1);
+            return *questions > 0;
+        }
         self.is_busy
     }
 
@@ -142,6 +150,10 @@ impl Terminal for Stage {
             return Err(refused("it crashed"));
         }
         Ok(())
+    }
+
+    fn is_held(&mut self, version: Version) -> bool {
+        self.held == Some(version)
     }
 
     fn restart_machine(&mut self) -> Result<(), TerminalError> {
@@ -264,6 +276,8 @@ impl Scene {
                 zone: TimeZone::fixed(offset(8)),
                 window: None,
                 packaged: Some(Version::new(0, 1, 0)),
+                is_attended: false,
+                patience: Duration::from_secs(30),
             },
             terminal: Stage {
                 current: directory.path().join("slots/current"),
@@ -276,6 +290,8 @@ impl Scene {
                 restarts: 0,
                 exams: 0,
                 packaged,
+                held: None,
+                leaves_after: None,
             },
             clock: Clock {
                 now: time(NOW),
@@ -328,6 +344,7 @@ impl Scene {
             terminal: &mut self.terminal,
             source,
             time: &mut self.clock,
+            told: &mut Unheard,
             tally: Tally::default(),
         }
         .pass(offer)
@@ -541,6 +558,90 @@ fn a_visitor_who_keeps_the_first_examination_away_puts_the_release_off() {
         matches!(&outcome, Outcome::RolledBack { code, .. } if code == "update.device-lost"),
         "{outcome:?}"
     );
+}
+
+#[test]
+fn starts_that_visitors_kept_from_being_judged_are_not_counted() {
+    let mut scene = Scene::new();
+    let next = program(2, "good");
+    scene.terminal.visited_from = scene.terminal.restarts;
+    for _ in 0..TRIES_MAX + 2 {
+        scene.terminal.visitors = 1000;
+        let outcome = scene.pass(&next);
+        assert!(
+            matches!(
+                outcome,
+                Outcome::Waiting {
+                    why: Wait::Visit,
+                    ..
+                }
+            ),
+            "{outcome:?}"
+        );
+    }
+    scene.terminal.visitors = 0;
+    assert!(matches!(scene.pass(&next), Outcome::Updated { .. }));
+}
+
+#[test]
+fn what_the_platform_holds_back_waits_until_it_lets_go_and_nothing_else_does() {
+    let mut scene = Scene::new();
+    let next = program(2, "good");
+    scene.terminal.held = Some(next.release.version);
+    let hold = Hold::Ordered;
+    for is_attended in [false, true] {
+        scene.setting.is_attended = is_attended;
+        assert_eq!(scene.pass(&next), Outcome::Held { hold });
+    }
+    assert_eq!(hold.code(), "update.held");
+    scene.setting.is_attended = false;
+    scene.terminal.held = Some(Version::new(1, 9, 9));
+    assert!(matches!(scene.pass(&next), Outcome::Updated { .. }));
+}
+
+#[test]
+fn a_technician_sets_waves_and_hours_aside_and_nothing_that_holds() {
+    let mut scene = Scene::new();
+    let mut next = program(2, "good");
+    next.release.published_at = time("2026-11-20T14:59:00Z");
+    next.release.waves = vec![Wave {
+        bound: kiosk_update::manifest::PLACES,
+        after_s: 30 * 86_400,
+    }];
+    scene.setting.window = Some(Window {
+        from: hour(1, 0, 0, 0),
+        until: hour(2, 0, 0, 0),
+    });
+    assert!(matches!(scene.pass(&next), Outcome::Waiting { .. }));
+    scene.setting.is_attended = true;
+    next.release.is_halted = true;
+    let hold = Hold::Halted;
+    assert_eq!(scene.pass(&next), Outcome::Held { hold });
+    next.release.is_halted = false;
+    // The technician leaves the glass a while after asking.
+    scene.terminal.leaves_after = Some(5);
+    assert!(matches!(scene.pass(&next), Outcome::Updated { .. }));
+    assert_eq!(scene.terminal.running, "2 good");
+}
+
+#[test]
+fn a_technician_who_never_leaves_is_not_waited_for_without_end() {
+    let mut scene = Scene::new();
+    let next = program(2, "good");
+    scene.setting.is_attended = true;
+    scene.terminal.is_busy = true;
+    let outcome = scene.pass(&next);
+    assert!(
+        matches!(
+            outcome,
+            Outcome::Waiting {
+                why: Wait::Visit,
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
+    assert_eq!(scene.terminal.running, "1 good");
 }
 
 #[test]

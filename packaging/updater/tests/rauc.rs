@@ -90,6 +90,8 @@ fn an_image_is_installed_started_and_marked_good() {
     );
     slots.count_try().unwrap();
     assert_eq!(slots.start().unwrap(), Start::Machine);
+    // The updater ends with the machine.
+    drop(slots);
     machine.boot();
     let mut slots = machine.open();
     assert_eq!(slots.start().unwrap(), Start::Nothing);
@@ -120,6 +122,7 @@ fn an_image_that_loses_something_is_marked_bad_and_the_other_is_started() {
     assert!(slots.state().is_restart_due);
     assert_eq!(slots.start().unwrap(), Start::Machine);
     slots.restarted().unwrap();
+    drop(slots);
     machine.boot();
     let mut slots = machine.open();
     assert_eq!(slots.start().unwrap(), Start::Nothing);

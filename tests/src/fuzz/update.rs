@@ -1,11 +1,14 @@
 //! What an updater reads: metadata, releases, lists of chunks, its own files after a power cut, and
-//! what other programs print for it.
+//! what other programs print for it; and what the terminal reads of the updater.
 
+use kiosk_app::config::refused::Refused;
+use kiosk_app::workbench::update::{read_progress, read_status};
 use kiosk_update::config::Config;
 use kiosk_update::engine::{Health, Status};
 use kiosk_update::fetch::Index;
 use kiosk_update::manifest::Release;
 use kiosk_update::slots::{State, parse_status};
+use kiosk_update::stick::{StickProgress, Wish};
 use kiosk_update::trust::{Floor, Outline, RepairOrder, RootKeys, is_plain_name};
 
 use super::Target;
@@ -69,6 +72,10 @@ fn release(bytes: &[u8]) {
 }
 
 fn machine(bytes: &[u8]) {
+    drop(Wish::parse(bytes));
+    drop(StickProgress::parse(bytes));
+    drop(read_status(bytes));
+    drop(read_progress(bytes));
     drop(State::parse(bytes));
     drop(parse_status(bytes));
     drop(Health::parse(bytes));
@@ -76,5 +83,6 @@ fn machine(bytes: &[u8]) {
     kiosk_update::engine::health::parse_touch_devices(bytes);
     if let Ok(text) = str::from_utf8(bytes) {
         drop(Config::parse(text));
+        drop(Refused::read(text));
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use super::command::{Asked, Command};
 use super::health::{Health, INPUT_DEVICES_BYTES_MAX, SUMMARY_BYTES_MAX, parse_touch_devices};
+use crate::items::Refusal;
+use crate::manifest::Version;
 
 /// Longest self-test. Chosen: what the terminal itself allows for all of them.
 const EXAMINE_LIMIT: Duration = Duration::from_hours(1);
@@ -15,6 +17,12 @@ const EXAMINE_LIMIT: Duration = Duration::from_hours(1);
 const RESTART_LIMIT: Duration = Duration::from_mins(2);
 /// Longest answer whether a visit is under way.
 const BUSY_LIMIT: Duration = Duration::from_secs(10);
+/// Status by which the terminal says that the platform holds a release back (`kiosk held`).
+const HELD: i32 = 1;
+/// Longest look at a set of items. Chosen: a thousand of them are read in seconds.
+const CHECK_LIMIT: Duration = Duration::from_mins(1);
+/// Most that is said of a set of items.
+const CHECK_BYTES_MAX: usize = 64 * 1024;
 /// Status of a self-test that a visitor kept from beginning or ended (`kiosk selftest`).
 const NOT_NOW: i32 = 3;
 /// Most words of a program that only does something.
@@ -26,6 +34,8 @@ const INPUT_DEVICES: &str = "/proc/bus/input/devices";
 pub trait Terminal {
     /// True while somebody stands before it.
     fn is_busy(&mut self) -> bool;
+    /// True while the platform holds this release back. It can only delay.
+    fn is_held(&mut self, version: Version) -> bool;
     /// Lets it examine itself.
     ///
     /// # Errors
@@ -80,6 +90,12 @@ pub struct Programs {
     /// Ends with 1 while somebody stands before it; so it does, and nothing is started anew, where the
     /// terminal's user cannot be had to ask.
     pub busy: Vec<String>,
+    /// Looks at a set of items whose directory follows; ends with 0 when it is right
+    /// (`kiosk services check`).
+    pub check_items: Vec<String>,
+    /// Asks whether the platform holds the release back whose version follows; ends with 1 when it does
+    /// (`kiosk held`).
+    pub held: Vec<String>,
     /// Where the kernel lists input devices.
     pub input_devices: PathBuf,
 }
@@ -105,6 +121,21 @@ impl Default for Programs {
                 "--",
                 "/usr/bin/kiosk",
                 "visit",
+            ]),
+            check_items: words(&[
+                "/usr/sbin/runuser",
+                "--user=kiosk",
+                "--",
+                "/usr/bin/kiosk",
+                "services",
+                "check",
+            ]),
+            held: words(&[
+                "/usr/sbin/runuser",
+                "--user=kiosk",
+                "--",
+                "/usr/bin/kiosk",
+                "held",
             ]),
             input_devices: PathBuf::from(INPUT_DEVICES),
         }
@@ -135,6 +166,29 @@ impl Programs {
         }
     }
 
+    /// Lets the terminal's program look at a set of items.
+    ///
+    /// # Errors
+    /// `Wrong` in the words of the program, `Unknown` when it cannot be asked.
+    pub fn check_items(&self, set: &Path) -> Result<(), Refusal> {
+        let mut words = self.check_items.clone();
+        words.push(set.display().to_string());
+        match Self::ask(&words, "items", CHECK_LIMIT, CHECK_BYTES_MAX) {
+            Ok((Some(0), _)) => Ok(()),
+            // Who could not run it ends with the same status, and says nothing.
+            Ok((Some(1), said)) if !said.is_empty() => {
+                let said = String::from_utf8_lossy(&said);
+                let is_plain = |character: &char| !character.is_control() || *character == '\n';
+                Err(Refusal::Wrong(said.chars().filter(is_plain).collect()))
+            }
+            Ok((status, _)) => Err(Refusal::Unknown(status.map_or_else(
+                || "the check of the items was killed".to_owned(),
+                |status| format!("the check of the items ended with {status}"),
+            ))),
+            Err(error) => Err(Refusal::Unknown(error.to_string())),
+        }
+    }
+
     /// Runs a program that only does something.
     fn act(words: &[String], what: &'static str) -> Result<(), TerminalError> {
         match Self::ask(words, what, RESTART_LIMIT, WORDS_BYTES_MAX)? {
@@ -162,6 +216,14 @@ impl Terminal for Programs {
         // A terminal that does not answer serves nobody, and perhaps this update mends it.
         Self::ask(&self.busy, "visit", BUSY_LIMIT, WORDS_BYTES_MAX)
             .is_ok_and(|(status, _)| status == Some(1))
+    }
+
+    fn is_held(&mut self, version: Version) -> bool {
+        let mut words = self.held.clone();
+        words.push(version.to_string());
+        // An order that nobody can tell of holds nothing: the operator's own halt is signed.
+        Self::ask(&words, "order", BUSY_LIMIT, WORDS_BYTES_MAX)
+            .is_ok_and(|(status, _)| status == Some(HELD))
     }
 
     fn examine(&mut self) -> Result<Health, TerminalError> {

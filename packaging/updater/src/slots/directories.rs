@@ -3,12 +3,11 @@
 //! says. A slot gets its name only when everything in it is durable.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::fs::FlockOperation;
 
 use super::disk::{self, Disk};
 use super::state::{Held, STATE_BYTES_MAX, State, Trial};
@@ -20,7 +19,6 @@ const SLOTS: [&str; 2] = ["a", "b"];
 const CURRENT: &str = "current";
 const STAGING: &str = "staging";
 const STATE: &str = "state.json";
-const LOCK: &str = "lock";
 /// Bytes that are hashed at once.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -48,13 +46,7 @@ impl<'a> Directories<'a> {
                 disk.sync_directory(parent)?;
             }
         }
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(root.join(LOCK))?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| SlotError::Locked)?;
+        let lock = super::lock(root)?;
         let bytes = disk::read(&root.join(STATE), STATE_BYTES_MAX as u64)?;
         let state = bytes.as_deref().and_then(State::parse);
         let mut slots = Self {
@@ -268,6 +260,14 @@ impl Slots for Directories<'_> {
         self.change(|state| {
             if let Some(trial) = &mut state.trial {
                 trial.tries = trial.tries.saturating_add(1);
+            }
+        })
+    }
+
+    fn uncount_try(&mut self) -> Result<(), SlotError> {
+        self.change(|state| {
+            if let Some(trial) = &mut state.trial {
+                trial.tries = trial.tries.saturating_sub(1);
             }
         })
     }

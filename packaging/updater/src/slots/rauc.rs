@@ -38,6 +38,8 @@ pub struct Rauc<'a> {
     program: PathBuf,
     disk: &'a dyn Disk,
     state: State,
+    /// Held for the life of the process, so that no two updaters write.
+    _lock: File,
 }
 
 /// The name under which the boot loader knows the slot that was started, as
@@ -65,7 +67,7 @@ impl<'a> Rauc<'a> {
     /// yet.
     ///
     /// # Errors
-    /// `Image` when RAUC does not answer, `Storage`.
+    /// `Locked` while another updater has them open; `Image` when RAUC does not answer; `Storage`.
     pub fn open(
         root: &Path,
         program: &Path,
@@ -73,12 +75,14 @@ impl<'a> Rauc<'a> {
         running: Option<Version>,
     ) -> Result<Self, SlotError> {
         disk.create_directory(&root.join(BUNDLES))?;
+        let lock = super::lock(root)?;
         let bytes = disk::read(&root.join(STATE), STATE_BYTES_MAX as u64)?;
         let mut slots = Self {
             root: root.to_path_buf(),
             program: program.to_path_buf(),
             disk,
             state: State::default(),
+            _lock: lock,
         };
         if let Some(state) = bytes.as_deref().and_then(State::parse) {
             slots.state = state;
@@ -238,6 +242,14 @@ impl Slots for Rauc<'_> {
         self.change(|state| {
             if let Some(trial) = &mut state.trial {
                 trial.tries = trial.tries.saturating_add(1);
+            }
+        })
+    }
+
+    fn uncount_try(&mut self) -> Result<(), SlotError> {
+        self.change(|state| {
+            if let Some(trial) = &mut state.trial {
+                trial.tries = trial.tries.saturating_sub(1);
             }
         })
     }

@@ -64,7 +64,7 @@ impl Machine {
              [repository]\nurl = \"{url}\"\n[line]\nbytes_per_s = 100000000\n\
              [paths]\nstate = \"{}\"\nroot = \"{root}\"\n\
              [programs]\nrestart = [\"/bin/true\"]\nrestart_machine = [\"/bin/false\"]\n\
-             examine = [\"/bin/sh\", \"{examine}\"]\nbusy = [\"/bin/true\"]\n",
+             examine = [\"/bin/sh\", \"{examine}\"]\nbusy = [\"/bin/true\"]\nheld = [\"/bin/true\"]\n",
             machine.path("state"),
         );
         fs::write(machine.path("updater.toml"), config).unwrap();
@@ -130,4 +130,209 @@ fn the_program_takes_what_is_signed_and_nothing_else() {
     let standing: Value = serde_json::from_slice(&machine.ask(&["standing"]).stdout).unwrap();
     assert_eq!(standing["is_damaged"], false);
     assert_eq!(standing["root"], 1);
+}
+
+/// Stands in for the terminal: does what the file of the program says that the link names, counts how
+/// often it was asked, and ends the updater at the question of a chosen number.
+const STAND_IN: &str = r#"cd "$(dirname "$0")"
+count=$(($(cat count 2>/dev/null || echo 0) + 1))
+echo $count > count
+test "$(cat kill_at 2>/dev/null)" = $count && kill -9 $PPID
+case $1 in
+examine)
+    case "$(cat state/slots/current/bin/kiosk 2>/dev/null)" in
+    *printerless*) verdict=failed ;;
+    *) verdict=passed ;;
+    esac
+    printf '{"is_terminal_running": true, "tests": [{"test": "slip-printer.pattern", "device": "slip", "verdict": "%s", "problem": "printer.offline"}]}' $verdict ;;
+held) test "$(cat held 2>/dev/null)" != "$2" ;;
+esac
+"#;
+
+impl Machine {
+    /// A terminal whose programs are the stand-in, and whose sticks are below its own directory.
+    fn acted(repository: &Repository, url: &str) -> Self {
+        let machine = Self::new(repository, url);
+        let terminal = machine.path("terminal");
+        fs::write(&terminal, STAND_IN).unwrap();
+        let media = machine.path("media");
+        fs::create_dir_all(&media).unwrap();
+        let words = |what: &str| format!("[\"/bin/sh\", \"{terminal}\", \"{what}\"]");
+        let config = format!(
+            "[terminal]\nid = \"T001\"\nregion = \"440100000000\"\nhardware = \"bench\"\n\
+             [repository]\nurl = \"{url}\"\n[line]\nbytes_per_s = 100000000\n[trial]\npatience_s = 0\n\
+             [paths]\nstate = \"{}\"\nroot = \"{}\"\nwish = \"{}\"\nsticks = [\"{media}\"]\n\
+             [programs]\nrestart = {}\nrestart_machine = [\"/bin/false\"]\nexamine = {}\nbusy = {}\nheld = {}\n",
+            machine.path("state"),
+            machine.path("root.json"),
+            machine.path("wish.json"),
+            words("restart"),
+            words("examine"),
+            words("busy"),
+            words("held"),
+        );
+        fs::write(machine.path("updater.toml"), config).unwrap();
+        machine
+    }
+
+    fn set(&self, name: &str, value: &str) {
+        fs::write(self.path(name), value).unwrap();
+    }
+
+    fn wish(&self, id: &str, stick: &str) {
+        let wish = serde_json::json!({"format": 1, "id": id, "person": "w1", "stick": stick});
+        self.set("wish.json", &wish.to_string());
+    }
+
+    fn stick(&self) -> Value {
+        let bytes = fs::read(self.path("state/stick.json")).unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    fn exams(&self) -> String {
+        fs::read_to_string(self.path("count")).unwrap()
+    }
+}
+
+/// A terminal that runs 9.0.0, and where releases for it are published.
+fn scene() -> (Repository, Server, Machine) {
+    let mut repository = repository();
+    publish(&mut repository, Version::new(9, 0, 0), b"first");
+    let server = Server::start(repository.path());
+    let url = server.url("").trim_end_matches('/').to_owned();
+    let machine = Machine::acted(&repository, &url);
+    let first = machine.ask(&["run"]);
+    assert!(first.status.success(), "{first:?}");
+    assert_eq!(machine.running(), b"first");
+    (repository, server, machine)
+}
+
+#[test]
+fn a_release_that_loses_the_printer_is_taken_back_and_not_tried_again() {
+    let (mut repository, _server, machine) = scene();
+    publish(&mut repository, Version::new(9, 1, 0), b"printerless");
+    assert!(!machine.ask(&["run"]).status.success());
+    assert_eq!(machine.running(), b"first");
+    let status = machine.status();
+    assert_eq!(status["phase"], "rolled-back");
+    assert_eq!(status["code"], "update.device-lost");
+    assert_eq!(status["last_roll_back"]["version"], "9.1.0");
+    let before = machine.exams();
+    assert!(!machine.ask(&["run"]).status.success());
+    assert_eq!(machine.status()["code"], "update.failed-before");
+    assert_eq!(machine.running(), b"first");
+    // The visit is asked after, nothing is examined or started.
+    let asked =
+        machine.exams().trim().parse::<u32>().unwrap() - before.trim().parse::<u32>().unwrap();
+    assert!(asked <= 1, "{asked}");
+    publish(&mut repository, Version::new(9, 2, 0), b"mended");
+    assert!(machine.ask(&["run"]).status.success());
+    assert_eq!(machine.running(), b"mended");
+}
+
+#[test]
+fn an_updater_that_is_killed_at_any_question_leaves_old_or_new_and_ends_with_new() {
+    let mut struck = 0;
+    for at in 1..=20_u32 {
+        let (mut repository, _server, machine) = scene();
+        publish(&mut repository, Version::new(9, 1, 0), b"second");
+        machine.set("count", "0");
+        machine.set("kill_at", &at.to_string());
+        let killed = machine.ask(&["run"]);
+        if killed.status.code().is_some() {
+            assert!(killed.status.success(), "{killed:?}");
+            assert_eq!(machine.running(), b"second");
+            break;
+        }
+        struck += 1;
+        let running = machine.running();
+        assert!(running == b"first" || running == b"second", "{at}");
+        machine.set("kill_at", "0");
+        let next = machine.ask(&["run"]);
+        assert!(next.status.success(), "{at}: {next:?}");
+        assert_eq!(machine.running(), b"second", "{at}");
+        assert_eq!(machine.status()["running"], "9.1.0");
+    }
+    assert!((4..20).contains(&struck), "{struck}");
+}
+
+#[test]
+fn what_the_platform_holds_back_and_what_has_expired_is_not_taken() {
+    let (mut repository, _server, machine) = scene();
+    publish(&mut repository, Version::new(9, 1, 0), b"second");
+    machine.set("held", "9.1.0\n");
+    assert!(!machine.ask(&["run"]).status.success());
+    assert_eq!(machine.status()["code"], "update.held");
+    assert_eq!(machine.running(), b"first");
+    machine.set("held", "");
+    let over = "2026-11-02T00:00:00Z".parse().unwrap();
+    repository.expires.insert("timestamp", over);
+    repository.publish_timestamp();
+    assert!(!machine.ask(&["run"]).status.success());
+    assert_eq!(machine.status()["phase"], "problem");
+    assert_eq!(machine.running(), b"first");
+    repository
+        .expires
+        .insert("timestamp", "2099-01-01T00:00:00Z".parse().unwrap());
+    repository.publish_timestamp();
+    let taken = machine.ask(&["run"]);
+    assert!(taken.status.success(), "{taken:?}");
+    assert_eq!(machine.running(), b"second");
+}
+
+#[test]
+fn a_wish_takes_what_is_signed_from_a_stick_and_is_answered_once() {
+    let (mut repository, _server, machine) = scene();
+    let stick = machine.path("media/STICK");
+    machine.wish("wish-1", &stick);
+    assert!(!machine.ask(&["stick"]).status.success());
+    assert_eq!(machine.stick()["code"], "update.stick-missing");
+    fs::create_dir_all(format!("{stick}/kiosk-updates")).unwrap();
+    machine.wish("wish-2", &stick);
+    assert!(!machine.ask(&["stick"]).status.success());
+    assert_eq!(machine.stick()["code"], "update.stick-empty");
+    publish(&mut repository, Version::new(9, 1, 0), b"second");
+    let copied = Command::new("/bin/cp")
+        .args(["-r", repository.path().to_str().unwrap()])
+        .arg(format!("{stick}/kiosk-updates/program"))
+        .status();
+    assert!(copied.unwrap().success());
+    // The same wish again asks for nothing.
+    assert!(machine.ask(&["stick"]).status.success());
+    assert_eq!(machine.running(), b"first");
+    machine.wish("wish-3", &stick);
+    let taken = machine.ask(&["stick"]);
+    assert!(taken.status.success(), "{taken:?}");
+    assert_eq!(machine.running(), b"second");
+    let told = machine.stick();
+    assert_eq!(
+        (&told["phase"], &told["code"]),
+        (&"done".into(), &"".into())
+    );
+    assert_eq!(told["version"], "9.1.0");
+    machine.wish("wish-4", &stick);
+    assert!(!machine.ask(&["stick"]).status.success());
+    assert_eq!(machine.stick()["code"], "update.nothing-newer");
+}
+
+#[test]
+fn a_stick_that_nobody_has_signed_changes_nothing() {
+    let (mut repository, _server, machine) = scene();
+    repository.signers.insert("timestamp", vec![99]);
+    publish(
+        &mut repository,
+        Version::new(9, 1, 0),
+        b"a stranger's program",
+    );
+    let stick = machine.path("media/STICK");
+    fs::create_dir_all(&stick).unwrap();
+    let copied = Command::new("/bin/cp")
+        .args(["-r", repository.path().to_str().unwrap()])
+        .arg(format!("{stick}/program"))
+        .status();
+    assert!(copied.unwrap().success());
+    machine.wish("wish-1", &stick);
+    assert!(!machine.ask(&["stick"]).status.success());
+    assert_eq!(machine.stick()["code"], "update.unsigned");
+    assert_eq!(machine.running(), b"first");
 }

@@ -203,11 +203,21 @@ impl Repository {
 
     /// Adds a file and publishes it.
     pub(crate) fn release(&mut self, name: &str, content: &[u8]) {
+        self.add(name, content);
+        self.publish_targets();
+    }
+
+    /// Adds a file to what is published next.
+    pub(crate) fn add(&mut self, name: &str, content: &[u8]) {
         let hash = hex(&sha256(content));
-        let path = self.path().join("targets").join(format!("{hash}.{name}"));
+        let path = match name.rsplit_once('/') {
+            Some((folder, file)) => format!("{folder}/{hash}.{file}"),
+            None => format!("{hash}.{name}"),
+        };
+        let path = self.path().join("targets").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
         self.targets.insert(name.to_owned(), content.to_vec());
-        self.publish_targets();
     }
 
     pub(crate) fn publish_targets(&mut self) {
