@@ -21,6 +21,7 @@ most() { # UNIT TENTHS
 most kiosk.service 15
 most kiosk-display.service 15
 most kiosk-updater.service 30
+most kiosk-updater-stick.service 30
 
 # A threshold that nothing can miss would prove nothing.
 work=$(mktemp -d)
@@ -38,6 +39,8 @@ needs() { # UNIT LINE
         status=1
     }
 }
+needs kiosk-updater.timer 'OnBootSec=1min'
+needs kiosk-updater-stick.path 'PathChanged=/var/lib/kiosk/update-from-stick.json'
 needs kiosk.service 'Type=notify'
 needs kiosk.service 'WatchdogSec=[0-9]*'
 needs kiosk.service 'Restart=always'

@@ -3,6 +3,8 @@
 #
 #   build.sh --binaries DIR --out DIR [--version VERSION] [--level 0-9]
 #
+# KIOSK_ROOTS names a directory with the operator's program-root.json and items-root.json, which go into the
+# package; without it they are laid into /usr/share/kiosk on the terminals.
 # DIR holds `kiosk` and `kiosk-admin`, and `kiosk-updater` where there is one. Written are
 # kiosk-terminal_VERSION-1_ARCH.deb and kiosk-admin_VERSION-1_ARCH.deb, and beside each its bill of
 # materials. VERSION is that of the workspace unless said otherwise; --level is xz's (6).
@@ -60,7 +62,9 @@ program() { # NAME: stripped, with its manual page
 documents() { # PACKAGE CARGO-PACKAGE PROGRAM GUIDE...
     local package=$1 cargo_package=$2 name=$3 guide
     shift 3
-    "$packaging/sbom/generate.sh" --package "$cargo_package" --program "$name" --debian-package "$package" \
+    local also=''
+    [ ! -e "$stage/usr/bin/kiosk-updater" ] || also=kiosk-update
+    "$packaging/sbom/generate.sh" --package "$cargo_package" ${also:+--also "$also"} --program "$name" --debian-package "$package" \
         --version "$version" --out "$work/sbom-$package"
     put 0644 "$work/sbom-$package/copyright" "usr/share/doc/$package/copyright"
     press "$work/sbom-$package/third-party-licenses.txt" "usr/share/doc/$package/third-party-licenses.txt.gz"
@@ -130,8 +134,15 @@ terminal() {
     # The updater comes with the terminal as soon as there is one.
     if [ -e "$binaries/kiosk-updater" ]; then
         program kiosk-updater
-        put 0644 "$packaging/systemd/kiosk-updater.service" usr/lib/systemd/system/kiosk-updater.service
-        put 0644 "$packaging/systemd/kiosk-updater.timer" usr/lib/systemd/system/kiosk-updater.timer
+        for unit in kiosk-updater.service kiosk-updater.timer kiosk-updater-stick.service kiosk-updater-stick.path; do
+            put 0644 "$packaging/systemd/$unit" "usr/lib/systemd/system/$unit"
+        done
+        # An operator who builds the package puts the own roots into it; who takes it ready-made lays them
+        # there (docs/administrator.md). Without one the updater believes nobody.
+        for root_of in program items; do
+            [ ! -e "${KIOSK_ROOTS:-/nonexistent}/$root_of-root.json" ] ||
+                put 0644 "$KIOSK_ROOTS/$root_of-root.json" "usr/share/kiosk/$root_of-root.json"
+        done
         put 0644 "$packaging/updater/updater.toml" usr/share/doc/kiosk-terminal/examples/updater.toml
     fi
     documents kiosk-terminal kiosk-app kiosk technician.md administrator.md

@@ -219,7 +219,7 @@ if ! apt install "$(deb kiosk-terminal $old)" "$(deb kiosk-admin $old)" >"$work/
 fi
 holds "kiosk-terminal $old is installed" equal "$(version_of kiosk-terminal)" "$old-1"
 holds "no dependency is missing" inside dpkg --audit
-for program in kiosk kiosk-admin; do
+for program in kiosk kiosk-admin kiosk-updater; do
     holds "$program starts, so no library is missing" inside "$program" --version
     holds "$program has a manual page" inside test -s "/usr/share/man/man1/$program.1.gz"
 done
@@ -235,21 +235,25 @@ done
 for group in dialout lp video input plugdev audio; do
     holds "the terminal's user belongs to $group" inside sh -c "id -nG kiosk | grep -qw $group"
 done
-for unit in kiosk.service kiosk-display.service kiosk-display.socket; do
+for unit in kiosk.service kiosk-display.service kiosk-display.socket kiosk-updater.timer kiosk-updater-stick.path; do
     holds "$unit starts at boot" equal "$(inside systemctl is-enabled $unit)" enabled
 done
 holds "Ctrl-Alt-Del does nothing" equal "$(inside systemctl is-enabled ctrl-alt-del.target || true)" masked
 holds "no login appears on another console" inside sh -c 'systemd-analyze cat-config systemd/logind.conf | grep -qx NAutoVTs=0'
 holds "the units say what they mean" inside systemd-analyze verify --man=no kiosk.service kiosk-display.service kiosk-display.socket
+for unit in kiosk-updater.service kiosk-updater-stick.service; do
+    holds "the exposure of $unit is at most 3.0" inside systemd-analyze security --threshold=30 "$unit"
+done
 holds "the terminal's exposure is at most 1.5" inside systemd-analyze security --threshold=15 kiosk.service
 holds "the item packages are whole" inside kiosk services check /usr/share/kiosk/items
 holds "the kernel settings are readable" inside sh -c 'sysctl --help >/dev/null 2>&1; grep -q "^kernel.sysrq = 0" /usr/lib/sysctl.d/60-kiosk.conf'
 holds "the bill of materials is there" inside sh -c 'gzip -dc /usr/share/doc/kiosk-terminal/sbom.cdx.json.gz | head -c 20000 | grep -q CycloneDX'
+holds "it lists the crates of the updater" inside sh -c 'gzip -dc /usr/share/doc/kiosk-terminal/sbom.cdx.json.gz | grep -q "\"name\": *\"tough\""'
 
 # --- it runs ------------------------------------------------------------------------------------------
 
 step "a configuration, and the terminal starts"
-sealing_key=$(inside sh -c 'rm -f /run/sealing; kiosk-admin sealing-key new /run/sealing' | head -1)
+sealing_key=$(inside sh -c 'rm -f /run/sealing; kiosk-admin sealing-key new /run/sealing' | sed -n 1p)
 configure() {
     inside sh -c 'cat >/etc/kiosk/kiosk.toml' <<END
 [terminal]
@@ -427,6 +431,8 @@ inside rm -rf /var/lib/kiosk /var/lib/kiosk-carry-out
 step "purge while nothing waits"
 apt install "$(deb kiosk-terminal $new)" >"$work/apt" 2>&1
 configure
+# It shows that it is not configured until it is started anew.
+inside systemctl stop kiosk.service
 holds "the terminal runs" started
 holds "and has made a store" inside test -s /var/lib/kiosk/store/kiosk.db
 purge

@@ -3,8 +3,10 @@
 # package, and the licence texts of everything that is linked into it. All of it from Cargo's own
 # metadata, with no network; the same inputs make the same bytes.
 #
-#   generate.sh --package CARGO-PACKAGE --program NAME --debian-package NAME --version VERSION --out DIR
+#   generate.sh --package CARGO-PACKAGE [--also CARGO-PACKAGE] --program NAME --debian-package NAME \
+#       --version VERSION --out DIR
 #
+# --also names a second program of the same Debian package, whose crates are listed too.
 # Writes DIR/sbom.cdx.json, DIR/copyright and DIR/third-party-licenses.txt.
 # SOURCE_DATE_EPOCH is the time that is written; where it is absent, that of the last commit.
 set -euo pipefail
@@ -12,9 +14,11 @@ export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
 root=${KIOSK_SOURCE:-$(cd "$here/../.." && pwd)}
 
+also=''
 while [ $# -gt 0 ]; do
     case "$1" in
     --package) package=$2 ;;
+    --also) also=$2 ;;
     --program) program=$2 ;;
     --debian-package) debian_package=$2 ;;
     --version) version=$2 ;;
@@ -37,9 +41,9 @@ trap 'rm -rf "$work"' EXIT
 
 cd "$root"
 "$cargo" metadata --format-version 1 --locked --offline --filter-platform "$target" >"$work/metadata.json"
-# What this program links, and no other of the workspace: features differ between them.
-"$cargo" tree --locked --offline -p "$package" -e normal --target "$target" --prefix none -f '{p}' |
-    awk '{ sub(/^v/, "", $2); print $1 "@" $2 }' | sort -u >"$work/linked"
+# What these programs link, and no other of the workspace: features differ between them.
+"$cargo" tree --locked --offline -p "$package" ${also:+-p "$also"} -e normal --target "$target" --prefix none -f '{p}' |
+    awk 'NF { sub(/^v/, "", $2); print $1 "@" $2 }' | sort -u >"$work/linked"
 
 jq --sort-keys --rawfile lock Cargo.lock --rawfile linked "$work/linked" \
     --arg root "$package" --arg program "$program" --arg version "$version" --argjson epoch "$epoch" \
