@@ -56,6 +56,14 @@ struct UpstreamSwitch {
     is_up: bool,
 }
 
+/// Whether a release is held everywhere.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HoldSwitch {
+    version: String,
+    is_held: bool,
+}
+
 /// What the bank says of a payment.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,6 +120,7 @@ pub(crate) fn router() -> Router<Arc<World>> {
         .route("/admin/terminals", get(terminals).post(register))
         .route("/admin/commands", get(commands).post(command))
         .route("/admin/desired-state", post(set_desired_state))
+        .route("/admin/holds", get(holds).post(set_hold))
         .route("/admin/sealing-key", get(sealing_key).post(rotate))
         .route("/admin/show", get(show))
 }
@@ -282,6 +291,21 @@ async fn set_desired_state(State(world): Shared, body: Bytes) -> Response {
         Ok(axum::Json(
             json!({"terminal": terminal, "version": desired.version}),
         ))
+    })
+    .await
+}
+
+async fn holds(State(world): Shared) -> Response {
+    blocking(move || Ok(axum::Json(json!({"releases": world.store().releases()?})))).await
+}
+
+async fn set_hold(State(world): Shared, body: Bytes) -> Response {
+    blocking(move || {
+        let HoldSwitch { version, is_held } = parse(&body)?;
+        within(&[("version", &version, Limit::Word)])?;
+        let mut store = world.store();
+        store.set_hold(&version, is_held, clock::now())?;
+        Ok(axum::Json(json!({"version": version, "is_held": is_held})))
     })
     .await
 }

@@ -36,6 +36,30 @@ pub struct Config {
     pub import_token: Option<String>,
     /// More addresses to listen on, such as `[::1]:8480`.
     pub also_listen: Vec<SocketAddr>,
+    /// When a release is held by itself.
+    pub hold: HoldRule,
+}
+
+/// When the platform holds a release by itself: enough terminals took it back, and they are a
+/// large enough part of those that tried it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HoldRule {
+    /// Least number of terminals that took it back; 0 never holds.
+    pub terminals: u32,
+    /// Least part of those that tried it, in percent.
+    pub percent: u8,
+}
+
+impl Default for HoldRule {
+    /// Two, so that one broken terminal does not stop everybody; a tenth, because a good release
+    /// is taken back by far fewer.
+    fn default() -> Self {
+        Self {
+            terminals: 2,
+            percent: 10,
+        }
+    }
 }
 
 /// Which requests must be signed.
@@ -109,6 +133,7 @@ impl Default for Config {
             database: None,
             import_token: None,
             also_listen: Vec::new(),
+            hold: HoldRule::default(),
         }
     }
 }

@@ -93,6 +93,7 @@ async fn heartbeat(State(world): Shared, Extension(speaker): From, body: Bytes) 
         };
         let mut store = world.store();
         store.note_heartbeat(&heartbeat, proof, now)?;
+        store.note_release(&heartbeat, world.config.hold, now)?;
         Ok(Json(HeartbeatAnswer {
             server_time: now,
             desired_version: store.desired_state(terminal, now)?.version,
@@ -137,6 +138,7 @@ async fn desired_state(
             issued_at: &desired.issued_at,
             settings: &desired.settings,
             sealing_key: &store.sealing_key()?,
+            held_releases: &store.held_releases()?,
         };
         let body = serde_json::to_vec(&body).map_err(StoreError::from)?;
         let signed = signed::sign(&world.command_key, signed::DESIRED_STATE, &body)

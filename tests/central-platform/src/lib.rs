@@ -32,7 +32,7 @@ mod tickets;
 pub mod tls;
 mod uploads;
 
-pub use config::{Config, ConfigError, Enroll, Signatures, Tls};
+pub use config::{Config, ConfigError, Enroll, HoldRule, Signatures, Tls};
 pub use contract::{Contract, Placement};
 pub use database::DatabaseError;
 pub use platform::{Platform, PlatformError};

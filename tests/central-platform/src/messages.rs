@@ -193,6 +193,34 @@ pub(crate) struct Heartbeat {
     pub(crate) usage: Usage,
     pub(crate) desired_version: u64,
     pub(crate) catalogue_etag: String,
+    /// Absent from a terminal without an updater.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) update: Option<UpdateState>,
+}
+
+/// What the updater of a terminal says. States and codes are open lists: an unknown word is kept
+/// and never drops a report.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct UpdateState {
+    pub(crate) version: String,
+    pub(crate) slot: String,
+    pub(crate) state: String,
+    #[serde(default)]
+    pub(crate) offered: Option<String>,
+    #[serde(default)]
+    pub(crate) rolled_back: Option<TakenBack>,
+    #[serde(default)]
+    pub(crate) metadata_expires: Option<jiff::Timestamp>,
+    #[serde(default)]
+    pub(crate) items_version: Option<String>,
+}
+
+/// The release that a terminal took back last.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct TakenBack {
+    pub(crate) version: String,
+    pub(crate) code: String,
+    pub(crate) reason: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -277,6 +305,8 @@ pub(crate) struct DesiredState<'a> {
     #[serde(flatten)]
     pub(crate) settings: &'a Settings,
     pub(crate) sealing_key: &'a str,
+    /// Releases that no terminal fetches or switches to while they stand here.
+    pub(crate) held_releases: &'a [String],
 }
 
 /// The body of a signed command.
@@ -555,11 +585,38 @@ impl Heartbeat {
             self.clock_offset_s.unsigned_abs() <= SAFE_INTEGER_MAX,
         )?;
         bounded("desired_version", self.desired_version <= SAFE_INTEGER_MAX)?;
+        if let Some(update) = &self.update {
+            update.check()?;
+        }
         let Some(audit) = &self.audit else {
             return Ok(());
         };
         within(&[("head", &audit.head, Limit::Digest)])?;
         bounded("signed", is_signed_text(&audit.signed))
+    }
+}
+
+impl UpdateState {
+    fn check(&self) -> Result<(), Problem> {
+        let text = |most| Limit::Text { least: 0, most };
+        within(&[
+            ("version", &self.version, Limit::Upstream),
+            ("slot", &self.slot, text(32)),
+            ("state", &self.state, text(32)),
+            ("offered", self.offered.as_deref().unwrap_or(""), text(32)),
+            (
+                "items_version",
+                self.items_version.as_deref().unwrap_or(""),
+                text(64),
+            ),
+        ])?;
+        self.rolled_back.as_ref().map_or(Ok(()), |back| {
+            within(&[
+                ("version", &back.version, Limit::Upstream),
+                ("code", &back.code, Limit::Upstream),
+                ("reason", &back.reason, text(512)),
+            ])
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 //! Everything is in the database, so that several instances may stand side by side on one.
 
 mod accept;
+mod hold;
 mod keys;
 mod order;
 mod remote;

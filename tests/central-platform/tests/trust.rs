@@ -15,7 +15,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use central_platform::tls::{Pair, TestCertificates, test_certificates};
-use central_platform::{Config, Enroll, Platform, Signatures, Tls};
+use central_platform::{Config, Enroll, HoldRule, Platform, Signatures, Tls};
 use cluster::Cluster;
 use jiff::{SignedDuration, Timestamp};
 use kiosk_sealing::audit::{Checkpoint, hash_text};
@@ -290,6 +290,48 @@ fn a_desired_state_is_signed_and_told_once_a_version() {
     let third = ask(2).json();
     let state = terminal.verify(signed::DESIRED_STATE, third["signed"].as_str().unwrap());
     assert_eq!(state["sealing_key"], key);
+}
+
+#[test]
+fn a_held_release_stands_in_the_next_signed_desired_state_until_it_is_let_go() {
+    let terminal = registered(strict());
+    let held = |have: u64| {
+        let reply = terminal.send("GET", &format!("/v1/desired-state?have={have}"), b"");
+        let reply = reply.json();
+        let text = reply["signed"].as_str().unwrap();
+        terminal.verify(signed::DESIRED_STATE, text)["held_releases"].clone()
+    };
+    assert_eq!(held(0), json!([]));
+    for (have, is_held, expected) in [(1, true, json!(["1.4.2"])), (2, false, json!([]))] {
+        let wanted = json!({"version": "1.4.2", "is_held": is_held});
+        terminal.admin("/admin/holds", &wanted);
+        assert_eq!(held(have), expected);
+    }
+}
+
+#[test]
+fn reports_of_releases_taken_back_hold_them_and_forged_ones_are_refused() {
+    let rule = HoldRule {
+        terminals: 1,
+        percent: 10,
+    };
+    let terminal = registered(Config {
+        hold: rule,
+        ..strict()
+    });
+    let mut body = heartbeat(&terminal, 1, [1; 32]);
+    body["update"] = json!({"version": "1.4.1", "slot": "a", "state": "rolled-back",
+        "rolled_back": {"version": "1.4.2", "code": "health.device", "reason": "printer"}});
+    let body = body.to_string();
+    let listed = || terminal.raw("GET", "/admin/holds", "", b"").json()["releases"].clone();
+    let unsigned = terminal.raw("POST", "/v1/heartbeats", "", body.as_bytes());
+    assert_eq!(unsigned.status, 401);
+    assert_eq!(listed(), json!([]));
+    let signed = terminal.send("POST", "/v1/heartbeats", body.as_bytes());
+    assert_eq!(signed.status, 200);
+    let held = json!({"version": "1.4.2", "good": 0, "taken_back": 1, "is_held": true,
+        "reason": "update.rolled-back"});
+    assert_eq!(listed()[0], held);
 }
 
 /// Waits for commands while one is given; true when the answer came well before the wait ended.

@@ -10,6 +10,7 @@ const SQLITE_STEPS: &[&str] = &[
     include_str!("../../sql/001_initial.sql"),
     include_str!("../../sql/002_whole_contract.sql"),
     include_str!("../../sql/003_tickets.sql"),
+    include_str!("../../sql/004_held_releases.sql"),
 ];
 /// `PostgreSQL` began with version 2: the steps to each version.
 const POSTGRES_STEPS: &[(i64, &str)] = &[
@@ -18,9 +19,13 @@ const POSTGRES_STEPS: &[(i64, &str)] = &[
         include_str!("../../sql/postgresql/002_whole_contract.sql"),
     ),
     (3, include_str!("../../sql/postgresql/003_tickets.sql")),
+    (
+        4,
+        include_str!("../../sql/postgresql/004_held_releases.sql"),
+    ),
 ];
 /// The version this program knows.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// Brings a database to this program's version; a new one gets the first catalogue too.
 pub(super) fn bring_up_to_date(database: &mut Database, config: &Config) -> Result<(), StoreError> {
