@@ -98,6 +98,21 @@ Example:
         #[command(subcommand)]
         command: command::person::Command,
     },
+    /// What terminals are updated from: keys, signatures, publication.
+    Repository {
+        #[command(subcommand)]
+        command: command::repository::Command,
+    },
+    /// Releases of the program: who takes what when.
+    Release {
+        #[command(subcommand)]
+        command: command::release::Command,
+    },
+    /// Items and settings of regions, apart from the program.
+    Items {
+        #[command(subcommand)]
+        command: command::items::Command,
+    },
     Revoke(command::revoke::Revoke),
     Revoked(command::revoke::RevokedList),
     VerifyCertificate(command::certificate::VerifyCertificate),
@@ -241,6 +256,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             command::certificate::verify_certificate(&arguments)
         }
         Command::VerifyPage(arguments) => command::certificate::write_page(&arguments),
+        Command::Repository { command } => command::repository::run(command),
+        Command::Release { command } => command::release::run(command),
+        Command::Items { command } => command::items::run(command),
         Command::Revoke(arguments) => command::revoke::revoke(arguments),
         Command::Revoked(arguments) => command::revoke::revoked(&arguments),
         Command::Keys { command } => command::key::run(command),
