@@ -48,8 +48,8 @@ technician-demo: packages toolchain
 	"$(TARGET)/debug/kiosk-demo" --headless --journey tests/scenarios/technician.toml --out "$(TECHNICIAN_OUT)"
 	@echo "The technician's visit is in $(TECHNICIAN_OUT) (pictures, prints, result.json)."
 
-# Three terminals join the fleet, take a good release in waves, and are kept from a broken one that the
-# first of them gives back by itself. What the operator typed and saw is in operator.log and fleet.txt.
+# Three terminals take a good release in waves, and are kept from a broken one that the first of them
+# gives back by itself. What the operator typed and saw is in operator.log.
 update-demo: packages toolchain
 	$(CARGO) build --locked -p kiosk-app -p kiosk-admin -p kiosk-update --bins
 	$(CARGO) build --locked -p kiosk-demo
@@ -138,7 +138,7 @@ release:
 # `make fuzz-keep` packs the smallest set again. Findings land in tests/fuzz/artifacts. FUZZ="name name" takes some of them only.
 # Parsers of devices build alone; those of the terminal's own files build the whole terminal.
 FUZZ_DEVICES := $(shell sed -n 's/^ *name: "\(.*\)",$$/\1/p' tests/src/fuzz/devices.rs tests/src/fuzz/sealing.rs)
-FUZZ_APP := $(shell sed -n 's/^ *name: "\(.*\)",$$/\1/p' tests/src/fuzz/app.rs)
+FUZZ_APP := $(shell sed -n 's/^ *name: "\(.*\)",$$/\1/p' tests/src/fuzz/app.rs tests/src/fuzz/update.rs tests/src/fuzz/items.rs)
 FUZZ ?= $(FUZZ_DEVICES) $(FUZZ_APP)
 FUZZ_JOBS ?= 2
 FUZZER = env -u CARGO_TARGET_DIR RUSTC_BOOTSTRAP=1 $(CARGO) fuzz

@@ -18,4 +18,5 @@ pub mod remote;
 pub mod report;
 pub mod supervisor;
 pub mod terminal;
+pub mod update;
 pub mod world;

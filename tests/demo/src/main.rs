@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use kiosk_demo::report::Report;
 use kiosk_demo::world::{Setting, default_items};
-use kiosk_demo::{panel, player, terminal};
+use kiosk_demo::{panel, player, terminal, update};
 use tracing_subscriber::EnvFilter;
 
 /// Shows the kiosk without any hardware: in a window with a bench panel beside it, or, without a
@@ -52,6 +52,22 @@ enum Command {
         /// Open a window instead of painting into memory.
         #[arg(long)]
         window: bool,
+        /// Have a slip printer driver that does not work: for releases that must be taken back.
+        #[arg(long)]
+        broken_printer: bool,
+    },
+    /// Three villages take a good release in waves and are kept from a broken one.
+    Update {
+        /// Where pictures, what was said and result.json go.
+        #[arg(long, value_name = "DIR", default_value = "target/update-demo")]
+        out: PathBuf,
+    },
+    /// Have a village's service manager start its terminal anew, as its updater does.
+    #[command(hide = true)]
+    Restart {
+        /// Where the service manager listens.
+        #[arg(long)]
+        service: PathBuf,
     },
 }
 
@@ -63,7 +79,10 @@ fn main() -> ExitCode {
             config,
             control,
             window,
-        }) => terminal::run(config, control, *window),
+            broken_printer,
+        }) => run_terminal(config, control, *window, *broken_printer),
+        Some(Command::Update { out }) => show_update(out),
+        Some(Command::Restart { service }) => update::restart(service),
         None => show(&arguments.show),
     };
     match outcome {
@@ -73,6 +92,28 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn run_terminal(
+    config: &Path,
+    control: &Path,
+    is_window: bool,
+    is_broken: bool,
+) -> anyhow::Result<()> {
+    if is_broken {
+        let config = update::without_printer(config)?;
+        return terminal::run(&config, control, is_window);
+    }
+    terminal::run(config, control, is_window)
+}
+
+fn show_update(out: &Path) -> anyhow::Result<()> {
+    let directory = tempfile::Builder::new().prefix("kiosk-update-").tempdir()?;
+    let setting = Setting::headless(directory.path().to_owned())?;
+    let mut console = std::io::stdout().lock();
+    let outcome = update::play(out, &setting, &mut console);
+    writeln!(console, "see {}", out.join("result.json").display())?;
+    outcome
 }
 
 fn show(show: &Show) -> anyhow::Result<()> {

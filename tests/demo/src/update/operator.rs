@@ -1,0 +1,185 @@
+//! The operator's desk: keys and releases, all by the real `kiosk-admin` in a directory of its own.
+//! Every command and its answer is written down, so that a reader can do the same by hand.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, ensure};
+use kiosk_update::manifest::Version;
+
+/// The repository of the program, and the operator's files beside it.
+const REPOSITORY: &str = "program";
+const ROOT_KEYS: [&str; 3] = ["root-1.key", "root-2.key", "root-3.key"];
+const TARGETS_KEY: &str = "targets.key";
+const ONLINE_KEY: &str = "online.key";
+
+/// A release and who takes it when.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// Its version.
+    pub version: Version,
+    /// Its files.
+    pub tree: &'a Path,
+    /// What draws the first ones.
+    pub seed: u32,
+    /// Kind of hardware.
+    pub hardware: &'a str,
+    /// Size of the first wave in percent.
+    pub first_percent: u16,
+    /// When all others follow, in seconds.
+    pub rest_after_s: u64,
+    /// Longest jitter inside a wave, in seconds.
+    pub spread_s: u64,
+}
+
+/// The desk.
+#[derive(Debug)]
+pub struct Operator {
+    directory: PathBuf,
+    program: PathBuf,
+    log: File,
+}
+
+impl Operator {
+    /// A desk in `directory`, which writes down in `log` what it does.
+    ///
+    /// # Errors
+    /// The directory or the file cannot be made.
+    pub fn open(directory: &Path, program: &Path, log: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let log = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .open(log)?;
+        Ok(Self {
+            directory: directory.canonicalize()?,
+            program: program.to_owned(),
+            log,
+        })
+    }
+
+    /// Where the desk's files lie.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The root that terminals begin to believe with.
+    pub fn root(&self) -> PathBuf {
+        self.directory.join(REPOSITORY).join("metadata/1.root.json")
+    }
+
+    /// Makes the keys and the first root, which two of three holders sign.
+    ///
+    /// # Errors
+    /// `kiosk-admin` refuses.
+    pub fn hold_ceremony(&self) -> anyhow::Result<()> {
+        let mut publics = Vec::new();
+        for key in ROOT_KEYS.iter().chain([&TARGETS_KEY, &ONLINE_KEY]) {
+            self.run(&["keys", "new", "--unprotected", key])?;
+            let shown = self.run(&["keys", "show", key])?;
+            let public = shown.lines().next().context("no public key")?;
+            publics.push(public.to_owned());
+        }
+        let mut words = vec!["repository", "init", REPOSITORY, "--name", REPOSITORY];
+        let roles = ["--root", "--root", "--root", "--targets", "--online"];
+        for (role, public) in roles.into_iter().zip(&publics) {
+            words.extend([role, public]);
+        }
+        self.run(&words)?;
+        for key in &ROOT_KEYS[..2] {
+            self.run(&["repository", "sign", REPOSITORY, "root", "--key-file", key])?;
+        }
+        Ok(())
+    }
+
+    /// Adds a release and signs it.
+    ///
+    /// # Errors
+    /// `kiosk-admin` refuses.
+    pub fn release(&self, plan: &Plan<'_>) -> anyhow::Result<()> {
+        let version = plan.version.to_string();
+        let tree = plan.tree.display().to_string();
+        let seed = plan.seed.to_string();
+        let first = format!("{}@0s", plan.first_percent);
+        let rest = format!("100@{}s", plan.rest_after_s);
+        let spread = format!("{}s", plan.spread_s);
+        self.run(&[
+            "release",
+            "add",
+            REPOSITORY,
+            "--version",
+            &version,
+            "--files",
+            &tree,
+            "--hardware",
+            plan.hardware,
+            "--seed",
+            &seed,
+            "--wave",
+            &first,
+            "--wave",
+            &rest,
+            "--spread",
+            &spread,
+        ])?;
+        self.run(&["release", "sign", REPOSITORY, "--key-file", TARGETS_KEY])?;
+        Ok(())
+    }
+
+    /// Holds what is offered, or takes it away.
+    ///
+    /// # Errors
+    /// `kiosk-admin` refuses.
+    pub fn change(&self, what: &str) -> anyhow::Result<()> {
+        self.run(&["release", what, REPOSITORY, "--key-file", TARGETS_KEY])?;
+        Ok(())
+    }
+
+    /// What is offered, in words.
+    ///
+    /// # Errors
+    /// `kiosk-admin` refuses.
+    pub fn offered(&self) -> anyhow::Result<String> {
+        self.run(&["release", "show", REPOSITORY])
+    }
+
+    /// Signs for today and lays it where the web server finds it.
+    ///
+    /// # Errors
+    /// `kiosk-admin` refuses.
+    pub fn publish(&self, published: &Path) -> anyhow::Result<()> {
+        let published = published.display().to_string();
+        self.run(&[
+            "repository",
+            "publish",
+            REPOSITORY,
+            "--key-file",
+            ONLINE_KEY,
+            "--to",
+            &published,
+        ])?;
+        Ok(())
+    }
+
+    fn run(&self, words: &[&str]) -> anyhow::Result<String> {
+        let output = Command::new(&self.program)
+            .args(words)
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("{}: build it first", self.program.display()))?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complained = String::from_utf8_lossy(&output.stderr);
+        let mut log = &self.log;
+        write!(log, "$ kiosk-admin {}\n{said}{complained}", words.join(" "))?;
+        ensure!(
+            output.status.success(),
+            "kiosk-admin {}: {complained}",
+            words.join(" ")
+        );
+        Ok(said)
+    }
+}
