@@ -716,6 +716,23 @@ fn a_permission_ends_with_its_minutes_however_busy_somebody_is() {
 }
 
 #[test]
+fn whoever_is_called_back_is_put_out_whatever_they_look_at() {
+    for id in ["topic:devices", "topic:update", "page:help"] {
+        let mut stage = enter(Role::Technician);
+        stage.choose(id);
+        stage.effects.clear();
+        answer(&mut stage, Ticket(0), Found::PutOut { why: "revoked" });
+        assert_eq!(stage.screen(), "attract", "{id}");
+        assert_eq!(ended(stage.effects), ["revoked"], "{id}");
+    }
+    // Where nobody is inside, nothing happens.
+    let mut stage = Stage::new();
+    to_pin(&mut stage);
+    answer(&mut stage, Ticket(0), Found::PutOut { why: "revoked" });
+    assert_eq!(page(&stage).name, "pin");
+}
+
+#[test]
 fn closing_the_door_that_was_open_ends_the_mode_and_a_door_that_stays_shut_does_not() {
     let door = |stage: &mut Stage, word: &str| {
         let mut status = Status::online();

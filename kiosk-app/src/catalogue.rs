@@ -3,18 +3,24 @@
 //! Adding a service is adding a directory; nothing here knows an item by name.
 //! A package that is wrong is left out and reported with file, line and field; the others work on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub mod item;
 mod load;
+pub mod offering;
+pub mod region;
 
 pub use item::{FieldKind, Item, Offline, Step, Who};
+pub use offering::{Offered, Offering};
+pub use region::{Region, RegionSettings};
 
 /// Largest file of a package, in bytes; chosen, ten times the largest seen.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Directory of what several packages share, beside them.
+const SHARED: &str = "_shared";
 /// Most packages in one catalogue; chosen, twice what the largest city offers (500).
 const ITEMS_MAX: usize = 1000;
 
@@ -22,6 +28,7 @@ const ITEMS_MAX: usize = 1000;
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
     items: BTreeMap<String, Arc<Item>>,
+    suspended: BTreeSet<String>,
     /// What was found wrong, package by package.
     pub mistakes: Vec<Mistake>,
 }
@@ -57,16 +64,38 @@ impl Catalogue {
     /// files and are not packages.
     pub fn load(directory: &Path) -> Self {
         let mut catalogue = Self::default();
+        catalogue.add(directory, &directory.join(SHARED));
+        catalogue
+    }
+
+    /// Loads the packages of a region's set alone, with the shared files of the program, of which
+    /// `packaged` is the directory.
+    pub fn load_region(region: &Region, packaged: &Path) -> Self {
+        let mut catalogue = Self::default();
+        catalogue.overlay(region, packaged);
+        catalogue
+    }
+
+    /// Lays a region's set over the items: what it removes goes, what it brings takes the place of
+    /// what was there, and a package of it that is wrong changes nothing.
+    fn overlay(&mut self, region: &Region, packaged: &Path) {
+        self.items.retain(|id, _| !region.removed.contains(id));
+        self.add(&region.items, &packaged.join(SHARED));
+        let suspended = region.settings.suspended_items.iter().flatten();
+        self.suspended = suspended.cloned().collect();
+    }
+
+    fn add(&mut self, directory: &Path, shared: &Path) {
         let entries = match std::fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) => {
-                catalogue.mistakes.push(Mistake {
+                self.mistakes.push(Mistake {
                     file: directory.to_path_buf(),
                     line: 0,
                     field: String::new(),
                     message: format!("cannot read the directory of items: {error}"),
                 });
-                return catalogue;
+                return;
             }
         };
         let mut packages: Vec<PathBuf> = entries
@@ -77,14 +106,18 @@ impl Catalogue {
         packages.sort();
         packages.truncate(ITEMS_MAX);
         for package in packages {
-            match load::package(&package) {
+            match load::package(&package, shared) {
                 Ok(item) => {
-                    catalogue.items.insert(item.id.clone(), Arc::new(item));
+                    self.items.insert(item.id.clone(), Arc::new(item));
                 }
-                Err(mistakes) => catalogue.mistakes.extend(mistakes),
+                Err(mistakes) => self.mistakes.extend(mistakes),
             }
         }
-        catalogue
+    }
+
+    /// True while the region suspends the item.
+    pub fn is_suspended(&self, id: &str) -> bool {
+        self.suspended.contains(id)
     }
 
     /// The item of that id.

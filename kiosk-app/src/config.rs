@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 
 pub mod kept;
 pub mod mistake;
+pub mod refused;
 
 pub use mistake::Mistake;
 
@@ -80,6 +81,11 @@ impl Source {
     /// What is wrong with the file, where a copy of the last good one is used in its place.
     pub fn mistake(&self) -> Option<&Mistake> {
         self.mistake.as_ref()
+    }
+
+    /// True for what stands in a file, false for a copy of it.
+    fn is_of_file(&self) -> bool {
+        self.path.is_some() && self.mistake.is_none()
     }
 }
 
@@ -373,6 +379,20 @@ pub struct Paths {
     /// Directories of fonts; the system's where empty.
     #[serde(default)]
     pub fonts: Vec<PathBuf>,
+    /// Directory in which the updater tells of itself (`StateDirectory=` of its unit).
+    #[serde(default = "updater")]
+    pub updater: PathBuf,
+}
+
+impl Paths {
+    /// The set of items and settings that the updater brings for the region, if it brings any.
+    pub fn region(&self) -> PathBuf {
+        self.updater.join("items").join("current")
+    }
+}
+
+fn updater() -> PathBuf {
+    PathBuf::from("/var/lib/kiosk-updater")
 }
 
 /// Why the configuration cannot be used.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
-use kiosk_app::catalogue::Catalogue;
+use kiosk_app::catalogue::{Catalogue, Region};
 use kiosk_app::desk::Anchor;
 use kiosk_app::devices::socket::{self, Answer, Ask};
 use kiosk_app::devices::{self, Report};
@@ -205,10 +205,14 @@ enum Devices {
 
 #[derive(Subcommand)]
 enum Services {
-    /// Check every package below a directory; exit status 1 when one is wrong.
+    /// Check every package below a directory, or a whole set that the updater has brought; exit
+    /// status 1 when one is wrong.
     Check {
         /// The directory.
         directory: PathBuf,
+        /// Packages of the program, whose shared files a set may use.
+        #[arg(long, default_value = "/usr/share/kiosk/items")]
+        packaged: PathBuf,
     },
 }
 
@@ -253,7 +257,14 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             }
         }
         Command::Services {
-            command: Services::Check { directory },
+            command:
+                Services::Check {
+                    directory,
+                    packaged,
+                },
+        } if Region::is_at(&directory) => check_set(&directory, &packaged),
+        Command::Services {
+            command: Services::Check { directory, .. },
         } => check(&Catalogue::load(&directory)),
     }
 }
@@ -435,6 +446,23 @@ fn ask_terminal(config: &Config, command: Devices) -> anyhow::Result<ExitCode> {
 /// Nothing wakes a command of the technician early but an interrupt, which ends it.
 fn pause(duration: Duration) {
     std::thread::park_timeout(duration);
+}
+
+/// A set may remove and set things only, and bring no item.
+fn check_set(directory: &Path, packaged: &Path) -> anyhow::Result<ExitCode> {
+    let mistakes = match Region::read(directory) {
+        Err(mistake) => vec![mistake],
+        Ok(region) => Catalogue::load_region(&region.unwrap_or_default(), packaged).mistakes,
+    };
+    let mut out = std::io::stdout().lock();
+    for mistake in &mistakes {
+        writeln!(out, "wrong {mistake}")?;
+    }
+    if !mistakes.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    writeln!(out, "ok    the set is whole")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn check(catalogue: &Catalogue) -> anyhow::Result<ExitCode> {

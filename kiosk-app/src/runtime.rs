@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::audit::AuditLog;
 use crate::boot::{Boot, Mode};
 use crate::calibration::Calibrations;
-use crate::catalogue::{Catalogue, item::template_path};
+use crate::catalogue::{Catalogue, Offered, Offering, item::template_path};
 use crate::clock::{self, Moment};
 use crate::config::Config;
 use crate::desk::Desk;
@@ -41,7 +41,7 @@ use crate::safe;
 use crate::selftest::headless::{self, News, Request};
 use crate::selftest::machine::{Machine, Typeset};
 use crate::selftest::{Exam, Outcome, Setting, Verdict};
-use crate::session::{Session, StaffRules};
+use crate::session::{Session, Site, StaffRules};
 use crate::vital;
 use crate::watchdog::{self, Pulse};
 use crate::workbench::{self, Found, Workbench};
@@ -65,6 +65,9 @@ const CASE_BYTES: u64 = 8 * 1024 * 1024;
 const RESTART_GRACE: Duration = Duration::from_secs(2);
 /// Rows of the store that are checked in one idle turn of the loop. Chosen: some milliseconds.
 const CHECK_STEPS: u32 = 1000;
+/// How often it is looked whether there are other items, while nobody is here. Chosen: whoever sent
+/// them to a terminal and stands before it sees them within half a minute.
+const OFFERING_INTERVAL: Duration = Duration::from_secs(15);
 /// How often the loop tells the platform how the terminal is; the heartbeat is slower.
 const VITALS_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -85,8 +88,8 @@ pub enum Input {
     Examine(Request),
     /// Somebody wants to start the terminal anew and asks whether a visit is under way.
     Visit(SyncSender<bool>),
-    /// The readiness report is to be printed: its document and its pages. It is no citizen's paper
-    /// and enters no ledger.
+    /// The readiness report is to be printed: its document and its pages. It speaks of no case, and the
+    /// ledger says so.
     PrintReport(Ticket, Arc<Sensitive<Vec<u8>>>, u32),
     /// A slip of the staff is to be printed. It speaks of no case, and the ledger says so.
     StaffSlip(Ticket, Bits),
@@ -160,7 +163,7 @@ impl Terminal {
         let cache = open_store(config, boot, now)?;
         let keys = Keys::open(&config.paths.state, &config.key_source())?;
         let is_whole = *boot.mode() == Mode::Normal;
-        let catalogue = Arc::new(load_catalogue(config, is_whole));
+        let (offering, offered) = open_offering(config, is_whole);
         let platform = Platform::start(
             &config.platform,
             Identity {
@@ -208,7 +211,8 @@ impl Terminal {
                 plugs,
                 cache,
                 keys,
-                catalogue,
+                offering,
+                offered,
                 documents,
                 pictures,
                 platform,
@@ -260,15 +264,14 @@ fn open_store(config: &Config, boot: &Boot, now: Moment) -> Result<Cache, StartE
 }
 
 /// The items, and none in safe mode.
-fn load_catalogue(config: &Config, is_whole: bool) -> Catalogue {
-    if !is_whole {
-        return Catalogue::default();
-    }
-    let catalogue = Catalogue::load(&config.paths.items);
-    for mistake in &catalogue.mistakes {
-        tracing::error!(%mistake, "item package left out");
-    }
-    catalogue
+fn open_offering(config: &Config, is_whole: bool) -> (Offering, Offered) {
+    let mut offering = Offering::new(&config.paths.items, &config.paths.region());
+    let offered = if is_whole {
+        offering.load()
+    } else {
+        Offered::default()
+    };
+    (offering, offered)
 }
 
 /// Starts the devices, and names those that rest: in safe mode all but the scanner, by which staff
@@ -313,7 +316,8 @@ struct Parts {
     plugs: Option<hotplug::Watch>,
     cache: Cache,
     keys: Keys,
-    catalogue: Arc<Catalogue>,
+    offering: Offering,
+    offered: Offered,
     documents: Documents,
     pictures: Pictures,
     platform: Platform,
@@ -353,6 +357,13 @@ struct Loop {
     session: Session,
     boot: Boot,
     catalogue: Arc<Catalogue>,
+    offering: Offering,
+    /// What `kiosk.toml` says of the place; the region may set some of it.
+    site: Site,
+    /// What is wrong with items or with what the region sets.
+    offering_alarm: Option<DeviceVitals>,
+    /// When it is looked next whether there are other items, on the monotonic clock.
+    offering_at: Duration,
     /// Where the durable state lies.
     state: PathBuf,
     sealing: Sealing,
@@ -396,7 +407,14 @@ impl Loop {
         let site = safe::site(config);
         let standing = standing(&parts.cache);
         let calibrations = calibrations(&parts.cache);
-        let session = Session::new(Arc::clone(&parts.catalogue), site)
+        let Offered {
+            catalogue,
+            region,
+            alarm: offering_alarm,
+        } = parts.offered;
+        let catalogue = Arc::new(catalogue);
+        let settings = region.map(|region| region.settings).unwrap_or_default();
+        let session = Session::new(Arc::clone(&catalogue), safe::site_in(&site, &settings))
             .standing(standing)
             .calibrations(calibrations.clone())
             .staff_rules(StaffRules {
@@ -408,7 +426,11 @@ impl Loop {
         let mut turns = Self {
             session,
             boot: parts.boot,
-            catalogue: parts.catalogue,
+            catalogue,
+            offering: parts.offering,
+            site,
+            offering_alarm,
+            offering_at: now.uptime + OFFERING_INTERVAL,
             state: config.paths.state.clone(),
             sealing: Sealing {
                 key: config.platform.sealing_key.clone(),
@@ -490,6 +512,35 @@ impl Loop {
         if is_quiet && self.is_checking && self.session.is_idle() {
             self.check_store(now);
         }
+        if is_quiet && now.uptime >= self.offering_at && self.session.is_idle() {
+            self.offering_at = now.uptime + OFFERING_INTERVAL;
+            self.look_for_items(now);
+        }
+    }
+
+    /// Takes up what the updater has brought. Nobody is here: a visit keeps what it began with.
+    fn look_for_items(&mut self, now: Moment) {
+        if *self.boot.mode() != Mode::Normal || !self.offering.has_changed() {
+            return;
+        }
+        let Offered {
+            catalogue,
+            region,
+            alarm,
+        } = self.offering.load();
+        let region = region.unwrap_or_default();
+        tracing::info!(
+            version = region.version,
+            items = catalogue.iter().count(),
+            "other items are offered from now on"
+        );
+        let catalogue = Arc::new(catalogue);
+        let site = safe::site_in(&self.site, &region.settings);
+        if self.session.take_up(&catalogue, site) {
+            self.catalogue = catalogue;
+            self.offering_alarm = alarm;
+            self.show(now);
+        }
     }
 
     fn tell_vitals(&mut self, now: Moment) {
@@ -508,7 +559,8 @@ impl Loop {
             Err(error) => tracing::warn!(code = error.code(), %error, "usage counter"),
         }
         // First, so that a terminal with many devices cannot crowd it out.
-        let mut devices: Vec<DeviceVitals> = self.alarm.iter().cloned().collect();
+        let alarms = self.alarm.iter().chain(&self.offering_alarm);
+        let mut devices: Vec<DeviceVitals> = alarms.cloned().collect();
         devices.extend(self.hub.roster().vitals());
         self.platform.report(Vitals { devices, usage });
     }
@@ -540,10 +592,7 @@ impl Loop {
                 let code = self.hub.print_test(ticket, typeset).err()?;
                 Some(Event::Print(ticket, PrintNews::Failed(code)))
             }
-            Input::PrintReport(ticket, pdf, pages) => {
-                let code = self.put_pages(ticket, pdf, pages).err()?;
-                Some(Event::Print(ticket, PrintNews::Failed(code)))
-            }
+            Input::PrintReport(ticket, pdf, pages) => self.print_report(ticket, pdf, pages, now),
             Input::PagesMoved(ticket, pdf, pages) => {
                 let code = self.hub.print_moved(ticket, pdf, pages).err()?;
                 Some(Event::Print(ticket, PrintNews::Failed(code)))
@@ -866,7 +915,7 @@ impl Loop {
         let template = self
             .catalogue
             .get(&slip.commitment.item)
-            .and_then(|item| template_path(&item.directory, &slip.template));
+            .and_then(|item| template_path(&item.directory, &item.shared, &slip.template));
         let Some(template) = template else {
             return failed("document.template");
         };
@@ -921,6 +970,32 @@ impl Loop {
             rows: bits.rows,
         };
         failed(self.hub.print_staff_slip(ticket, raster).err()?)
+    }
+
+    fn print_report(
+        &mut self,
+        ticket: Ticket,
+        pdf: Arc<Sensitive<Vec<u8>>>,
+        pages: u32,
+        now: Moment,
+    ) -> Option<Event> {
+        let failed = |code| Some(Event::Print(ticket, PrintNews::Failed(code)));
+        let print = NewPrint {
+            id: queue::mint(now),
+            transaction_id: None,
+            case_number: None,
+            kind: PrintKind::Page,
+            digest: kiosk_sealing::sha256(pdf.expose()),
+            pages,
+            first_page: 1,
+            copy_no: 1,
+            reprint_of: None,
+        };
+        if let Err(code) = self.enter_print(ticket, &print, String::new(), now) {
+            return failed(code);
+        }
+        self.move_print(ticket, PrintState::Printing, None, now);
+        failed(self.put_pages(ticket, pdf, pages).err()?)
     }
 
     fn print_pages(

@@ -16,14 +16,16 @@ use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kiosk_device::ConfigError as DeviceMistake;
 use kiosk_ui::{Touch, Ui, UiError, UiHandle, View};
 use offline_cache::CacheError;
 
 use crate::boot::{Boot, Cause, Mode, Reason};
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, RegionSettings};
 use crate::clock::{self, Moment};
-use crate::config::{Config, Mistake, Screen, kept};
+use crate::config::{Config, Mistake, Screen, kept, refused};
 use crate::event::Event;
+use crate::platform::PlatformError;
 use crate::runtime::{Farewell, StartError, Terminal};
 use crate::session::{Session, Site};
 use crate::vital;
@@ -167,13 +169,35 @@ fn whole(
     ui: Ui,
     touches: Receiver<Touch>,
 ) -> Result<Farewell, RunError> {
-    let terminal = Terminal::start(config, boot, ui.handle(), touches)?;
+    let terminal = Terminal::start(config, boot, ui.handle(), touches)
+        .inspect_err(|error| refuse(config, error))?;
     // The store, the keys, the line and every driver have taken it: it is one to come back to.
     if let Err(error) = config.keep() {
         tracing::warn!(%error, "the configuration is not kept for worse days");
     }
     ui.run()?;
     Ok(terminal.stop())
+}
+
+/// Where the configuration is why the program does not start, the next start takes the last good one.
+fn refuse(config: &Config, error: &StartError) {
+    let text = config.source.text();
+    let line = match error {
+        StartError::Device(
+            DeviceMistake::NotAccepted { id, key, .. }
+            | DeviceMistake::UnknownOption { id, key, .. },
+        ) => refused::line_of_device(text, id, key),
+        StartError::Platform(PlatformError::Configuration { key, .. }) => {
+            refused::line_of_key(text, key)
+        }
+        StartError::Store { .. }
+        | StartError::Keys(_)
+        | StartError::Platform(_)
+        | StartError::Thread(_) => return,
+    };
+    if let Err(error) = config.refuse(line) {
+        tracing::warn!(%error, "it is not written down that the configuration does not start");
+    }
 }
 
 fn safe(
@@ -281,6 +305,18 @@ pub(crate) fn site(config: &Config) -> Site {
         terminal: config.terminal.id.clone(),
         help_phone: config.terminal.help_phone.clone(),
         board: config.terminal.board.clone(),
+    }
+}
+
+/// The same place, with what its region sets.
+pub(crate) fn site_in(own: &Site, settings: &RegionSettings) -> Site {
+    let RegionSettings {
+        help_phone, board, ..
+    } = settings;
+    Site {
+        help_phone: help_phone.as_ref().unwrap_or(&own.help_phone).clone(),
+        board: board.as_ref().unwrap_or(&own.board).clone(),
+        ..own.clone()
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) mod step;
 
 pub use exam::{Exam, Wanted};
 pub use plan::{plan, plans, plans_for};
-pub use run::{Run, figure_name};
+pub use run::{Run, figure_name, figure_value};
 
 /// How a test ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

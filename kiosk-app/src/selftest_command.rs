@@ -16,7 +16,7 @@ use kiosk_app::devices::{self, socket::Line};
 use kiosk_app::keys::Keys;
 use kiosk_app::problem;
 use kiosk_app::selftest::headless::{self, Summary, Witness};
-use kiosk_app::selftest::{Outcome, Run, Verdict, Wanted, figure_name};
+use kiosk_app::selftest::{Outcome, Run, Verdict, Wanted, figure_name, figure_value};
 use kiosk_app::words::{Lang, text};
 use kiosk_app::workbench::readiness::{self, Subject};
 use kiosk_documents::Typesetter;
@@ -211,10 +211,11 @@ impl Witness for Teller {
             self.tell(&format!("         {title} [{code}]"));
         }
         for (name, value) in &outcome.figures {
-            self.tell(&format!(
-                "         {} {value}",
-                figure_name(Lang::ZhHans, name)
-            ));
+            let (name, value) = (
+                figure_name(Lang::ZhHans, name),
+                figure_value(Lang::ZhHans, name, value),
+            );
+            self.tell(&format!("         {name} {value}"));
         }
     }
 

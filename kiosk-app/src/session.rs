@@ -298,6 +298,17 @@ impl Session {
         self
     }
 
+    /// Offers other items and shows another site from the next visit on. Does nothing and says false
+    /// while somebody is here: a visit keeps the items that it began with.
+    pub fn take_up(&mut self, catalogue: &Arc<Catalogue>, site: Site) -> bool {
+        let is_idle = self.is_idle();
+        if is_idle {
+            self.catalogue = Arc::clone(catalogue);
+            self.site = site;
+        }
+        is_idle
+    }
+
     /// Advances by one event and says what to do about it, in order.
     pub fn apply(&mut self, event: Event, now: Moment) -> Vec<Effect> {
         let mut effects = Vec::new();

@@ -33,11 +33,13 @@ mod slips;
 pub mod sticks;
 pub mod tickets;
 mod unlock;
+pub mod update;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use bench::{Parts, Workbench};
+pub(crate) use pages::{class_word, log_level_word, remedy};
 
 /// Something to find out or to do. Owner: the workbench.
 #[derive(Clone, Debug)]
@@ -56,7 +58,8 @@ pub enum Work {
         /// As it was typed.
         pin: Sensitive<String>,
     },
-    /// The permission is over, for this reason (`left`, `idle`, `expired`, `door`, `ordered`).
+    /// The permission is over, for this reason (`left`, `idle`, `expired`, `door`,
+    /// `ordered`, `revoked`).
     Ended {
         /// Why.
         why: &'static str,
@@ -107,6 +110,8 @@ pub enum Topic {
     Evidence,
     /// Versions, digests, store, disk, memory, clock.
     Machine,
+    /// The updater: which program runs, what comes, and how an update from a stick goes.
+    Update,
     /// Calibrations and when they were made.
     Calibration,
     /// Sticks that are plugged in and what could be written on them.
@@ -140,7 +145,7 @@ impl Topic {
                 &[Scope::Test, Scope::Mend, Scope::Evidence]
             }
             Self::Sticks => &[Scope::Queue, Scope::Evidence, Scope::Mend, Scope::Test],
-            Self::Monitor(_) => &[Scope::Mend],
+            Self::Monitor(_) | Self::Update => &[Scope::Mend],
         }
     }
 }
@@ -220,6 +225,8 @@ pub enum Act {
     },
     /// Write the evidence of an audit onto a stick.
     ExportEvidence(PathBuf),
+    /// Ask the updater for an update from this stick.
+    UpdateFromStick(PathBuf),
     /// Make the readiness report and its certificate.
     MakeReport,
     /// Write the report onto a stick.
@@ -244,6 +251,7 @@ impl Act {
             | Self::Retry { .. }
             | Self::Level { .. }
             | Self::Recording { .. }
+            | Self::UpdateFromStick(_)
             | Self::Calibrate { .. } => &[Scope::Mend],
             Self::Replenish { .. } => &[Scope::Paper],
             Self::Daily { .. } | Self::PrintCheck | Self::PrintDay => &[Scope::Day],
@@ -278,6 +286,7 @@ impl Act {
             Self::ImportReceipts(_) => "import-receipts",
             Self::ExportLog { .. } => "export-log",
             Self::ExportEvidence(_) => "export-evidence",
+            Self::UpdateFromStick(_) => "update-from-stick",
             Self::MakeReport => "make-report",
             Self::SaveReport(_) => "save-report",
             Self::PrintReport => "print-report",
@@ -314,6 +323,11 @@ pub enum Found {
         code: &'static str,
         /// Seconds until somebody may try again; 0 = now.
         wait_s: u32,
+    },
+    /// Nobody asked: whoever is inside is put out, for this reason (`revoked`).
+    PutOut {
+        /// Why.
+        why: &'static str,
     },
     /// A page of facts.
     Facts(Box<Facts>),

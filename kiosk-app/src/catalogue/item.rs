@@ -2,7 +2,7 @@
 //! without a line. Plain data; the visit interprets it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kiosk_device::DeviceClass;
 use serde::Deserialize;
@@ -53,6 +53,8 @@ pub struct Item {
     pub words: BTreeMap<Lang, BTreeMap<String, String>>,
     /// The directory of the package.
     pub directory: PathBuf,
+    /// The directory of the files that several packages share.
+    pub shared: PathBuf,
 }
 
 /// What happens to an item without a line.
@@ -285,13 +287,10 @@ impl Item {
     }
 }
 
-/// Where a print template lies: in the package, else among the shared ones beside it.
-pub(crate) fn template_path(directory: &std::path::Path, template: &str) -> Option<PathBuf> {
+/// Where a print template lies: in the package, else among the shared ones.
+pub(crate) fn template_path(directory: &Path, shared: &Path, template: &str) -> Option<PathBuf> {
     let own = directory.join("print").join(format!("{template}.typ"));
-    let shared = directory
-        .parent()?
-        .join("_shared")
-        .join(format!("{template}.typ"));
+    let shared = shared.join(format!("{template}.typ"));
     [own, shared].into_iter().find(|path| path.is_file())
 }
 

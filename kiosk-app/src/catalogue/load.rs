@@ -58,6 +58,7 @@ struct Eligibility {
 /// Collects mistakes of one file.
 struct Report<'a> {
     file: &'a Path,
+    shared: &'a Path,
     text: &'a str,
     mistakes: Vec<Mistake>,
 }
@@ -78,7 +79,7 @@ fn line_of(text: &str, offset: usize) -> usize {
     text[..text.floor_char_boundary(end)].matches('\n').count() + 1
 }
 
-pub(super) fn package(directory: &Path) -> Result<Item, Vec<Mistake>> {
+pub(super) fn package(directory: &Path, shared: &Path) -> Result<Item, Vec<Mistake>> {
     let path = directory.join("item.toml");
     let text = read(&path)?;
     let file: File = toml::from_str(&text).map_err(|error| {
@@ -91,6 +92,7 @@ pub(super) fn package(directory: &Path) -> Result<Item, Vec<Mistake>> {
     })?;
     let mut report = Report {
         file: &path,
+        shared,
         text: &text,
         mistakes: Vec::new(),
     };
@@ -124,6 +126,7 @@ pub(super) fn package(directory: &Path) -> Result<Item, Vec<Mistake>> {
         steps: file.step.into_iter().map(Spanned::into_inner).collect(),
         words,
         directory: directory.to_path_buf(),
+        shared: shared.to_path_buf(),
     })
 }
 
@@ -329,7 +332,7 @@ fn check_template(report: &mut Report<'_>, offset: usize, directory: &Path, temp
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     if !is_plain {
         report.add(offset, "step.template", "letters, digits and `-` only");
-    } else if crate::catalogue::item::template_path(directory, template).is_none() {
+    } else if crate::catalogue::item::template_path(directory, report.shared, template).is_none() {
         report.add(
             offset,
             "step.template",

@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::mistake::Mistake;
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, refused};
 use crate::platform::DeviceVitals;
 
 /// Name of the copy in the directory of the durable state.
@@ -40,20 +40,29 @@ pub(super) fn read_text(path: &Path) -> io::Result<String> {
 }
 
 impl Config {
-    /// Reads a configuration file, or, when it is wrong, the copy of the last one that was right. What
-    /// is wrong with the file stands in [`Source::mistake`](super::Source::mistake) then.
+    /// Reads a configuration file, or, when it is wrong or the program has not started with it, the copy
+    /// of the last one that was right. What is wrong with the file stands in
+    /// [`Source::mistake`](super::Source::mistake) then.
     ///
     /// # Errors
     /// The mistake in the file, where no copy can be used.
     pub fn read_or_kept(path: &Path) -> Result<Self, ConfigError> {
-        let error = match Self::read(path) {
-            Ok(config) => return Ok(config),
-            Err(error) => error,
+        let found = Self::read(path);
+        let mistake = match &found {
+            Ok(config) => refused::mistake_of(config, path),
+            Err(error) => Some(Mistake::of(error)),
         };
-        let Some(mut config) = find(path) else {
-            return Err(error);
+        let Some(mistake) = mistake else {
+            return found;
         };
-        config.source.mistake = Some(Mistake::of(&error));
+        let is_other = |copy: &Self| {
+            let text = found.as_ref().map(|config| config.source.text.as_str());
+            text.is_ok_and(|text| text != copy.source.text) || text.is_err()
+        };
+        let Some(mut config) = find(path).filter(is_other) else {
+            return found;
+        };
+        config.source.mistake = Some(mistake);
         Ok(config)
     }
 
@@ -63,10 +72,12 @@ impl Config {
     /// # Errors
     /// The copy cannot be written; the terminal runs all the same.
     pub(crate) fn keep(&self) -> io::Result<()> {
-        let is_of_file = self.source.path.is_some() && self.source.mistake.is_none();
+        if !self.source.is_of_file() {
+            return Ok(());
+        }
+        self.forget_refused()?;
         let copy = self.paths.state.join(NAME);
-        let is_there = read_text(&copy).is_ok_and(|text| text == self.source.text);
-        if !is_of_file || is_there {
+        if read_text(&copy).is_ok_and(|text| text == self.source.text) {
             return Ok(());
         }
         kiosk_sealing::write_private(&copy, self.source.text.as_bytes())
@@ -202,6 +213,76 @@ mod tests {
         std::fs::remove_file(&copy).unwrap();
         kept.keep().unwrap();
         assert!(!copy.exists());
+    }
+
+    #[test]
+    fn a_file_that_has_not_started_is_replaced_by_the_copy_until_it_is_changed() {
+        let (directory, file) = place();
+        let good = Config::read_or_kept(&file).unwrap();
+        good.keep().unwrap();
+        let device = "[[device]]\nid = \"slip\"\nclass = \"slip-printer\"\ndriver = \"nonsense\"\n\
+                      port = \"/dev/null\"\n";
+        std::fs::write(&file, format!("{}{device}", good.source.text())).unwrap();
+        let wrong = Config::read_or_kept(&file).unwrap();
+        assert!(wrong.source.mistake().is_none(), "it is tried once");
+        let line = refused::line_of_device(wrong.source.text(), "slip", "driver");
+        wrong.refuse(line).unwrap();
+        let note = directory.path().join("state").join(refused::NAME);
+        assert!(!std::fs::read_to_string(&note).unwrap().contains("nonsense"));
+
+        let kept = Config::read_or_kept(&file).unwrap();
+        assert!(kept.devices.is_empty());
+        let mistake = kept.source.mistake().unwrap();
+        assert_eq!(mistake.kind, MistakeKind::NotStarting);
+        let written = wrong.source.text().lines().nth(mistake.line - 1).unwrap();
+        assert_eq!(written, "driver = \"nonsense\"");
+        // The copy that runs neither refuses nor forgets anything.
+        kept.refuse(1).unwrap();
+        kept.keep().unwrap();
+        assert!(
+            Config::read_or_kept(&file)
+                .unwrap()
+                .source
+                .mistake()
+                .is_some()
+        );
+
+        // Changed, it is tried again; started with, it is the one to come back to.
+        let mended = format!("{}# mended\n", good.source.text());
+        std::fs::write(&file, &mended).unwrap();
+        let config = Config::read_or_kept(&file).unwrap();
+        assert!(config.source.mistake().is_none());
+        config.keep().unwrap();
+        assert!(!note.exists());
+        let copy = directory.path().join("state").join(NAME);
+        assert_eq!(std::fs::read_to_string(copy).unwrap(), mended);
+    }
+
+    #[test]
+    fn without_another_copy_a_refused_file_is_tried_again() {
+        let (directory, file) = place();
+        let only = Config::read_or_kept(&file).unwrap();
+        only.refuse(0).unwrap();
+        assert!(
+            Config::read_or_kept(&file)
+                .unwrap()
+                .source
+                .mistake()
+                .is_none()
+        );
+        // A copy of the same text is no better.
+        std::fs::write(
+            directory.path().join("state").join(NAME),
+            only.source.text(),
+        )
+        .unwrap();
+        assert!(
+            Config::read_or_kept(&file)
+                .unwrap()
+                .source
+                .mistake()
+                .is_none()
+        );
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub enum MistakeKind {
     Twice,
     /// It is written wrongly, or its value cannot be used.
     Wrong,
+    /// It can be read, but the program does not start with it.
+    NotStarting,
 }
 
 impl Mistake {
@@ -131,6 +133,7 @@ impl MistakeKind {
             Self::Unknown => "mistake.unknown",
             Self::Twice => "mistake.twice",
             Self::Wrong => "mistake.wrong",
+            Self::NotStarting => "mistake.not-starting",
         };
         text(lang, key).to_owned()
     }

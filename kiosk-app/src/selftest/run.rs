@@ -89,7 +89,62 @@ const FIGURES: &[(&str, &str)] = &[
     ("audit-entries", "figure.audit-entries"),
     ("audit-head", "figure.audit-head"),
     ("temperature", "figure.temperature"),
+    ("input-voltage", "figure.input-voltage"),
+    ("output-voltage", "figure.output-voltage"),
+    ("temperature-celsius", "figure.temperature-celsius"),
+    ("on-battery", "figure.on-battery"),
+    ("test-running", "figure.test-running"),
+    ("shutdown-active", "figure.shutdown-active"),
+    ("toner-percent", "figure.toner-percent"),
+    ("waste-toner-percent", "figure.waste-toner-percent"),
+    ("service-requested", "figure.service-requested"),
+    ("maintenance-overdue", "figure.maintenance-overdue"),
+    ("muted", "figure.muted"),
+    ("output", "figure.output"),
+    ("portrait", "figure.portrait"),
+    ("fingerprints", "figure.fingerprints"),
+    ("card", "figure.card"),
 ];
+
+/// Values of figures and readings whose words stand in the texts. What is kept and sent is the value;
+/// the words are for people. Names and numbers are their own words.
+const VALUES: &[(&str, &str)] = &[
+    ("full", "value.full"),
+    ("low", "value.low"),
+    ("out", "value.out"),
+    ("jammed", "value.jammed"),
+    ("process-id", "value.process-id"),
+    ("in-turn", "value.in-turn"),
+    ("full-status", "value.full-status"),
+    ("time", "value.time"),
+    ("unknown", "value.not-known"),
+    ("real-time", "value.real-time"),
+    ("automatic", "value.automatic"),
+    ("port", "value.port"),
+    ("scanner", "value.scanner"),
+    ("camera", "value.camera"),
+    ("person", "value.person"),
+    ("up", "value.up"),
+    ("down", "value.down"),
+    ("failed", "value.failed"),
+    ("yes", "value.yes"),
+    ("no", "value.no"),
+    ("on", "value.on"),
+    ("off", "value.off"),
+    ("slow", "value.slow"),
+    ("medium", "value.medium"),
+    ("quick", "value.quick"),
+    ("open", "value.open"),
+    ("closed", "value.closed"),
+    ("present", "value.present"),
+    ("not-present", "value.not-present"),
+    ("refused", "value.refused"),
+    ("mute", "value.mute"),
+    ("slip not taken", "value.slip-not-taken"),
+];
+
+/// Figures whose values are names of the maker's own: they are never translated.
+const NAMES: [&str; 3] = ["model", "serial", "firmware"];
 
 /// What a figure is called; its own name where there are no words for it (a reading of a device, an
 /// upstream).
@@ -98,6 +153,14 @@ pub fn figure_name(lang: Lang, name: &str) -> String {
         .iter()
         .find(|(known, _)| *known == name)
         .map_or_else(|| name.to_owned(), |(_, key)| text(lang, key).to_owned())
+}
+
+/// A figure's value in words; the value itself where there are none for it (a number, a name).
+pub fn figure_value(lang: Lang, name: &str, value: &str) -> String {
+    VALUES
+        .iter()
+        .find(|(known, _)| *known == value && !NAMES.contains(&name))
+        .map_or_else(|| value.to_owned(), |(_, key)| text(lang, key).to_owned())
 }
 
 /// Where a step leaves the test.
@@ -263,7 +326,7 @@ impl Run {
             figures: self
                 .figures
                 .iter()
-                .map(|(name, value)| (figure_name(lang, name), value.clone()))
+                .map(|(name, value)| (figure_name(lang, name), figure_value(lang, name, value)))
                 .collect(),
         }
     }

@@ -57,16 +57,18 @@ impl Session {
 
     fn resume(&mut self, item: &str) -> Result<(), &'static str> {
         self.standing.suspended.remove(item);
-        if self.withdrawn.contains(item) {
+        if self.withdrawn.contains(item) || self.catalogue.is_suspended(item) {
             return Err("command.withdrawn");
         }
         Ok(())
     }
 
-    /// True while the item is not offered, by an order or by the desired state. A visit that has
+    /// True while the item is not offered, by an order, by the desired state or by the region. A visit that has
     /// begun it already ends as any other.
     pub(super) fn is_suspended(&self, item: &str) -> bool {
-        self.standing.suspended.contains(item) || self.withdrawn.contains(item)
+        self.standing.suspended.contains(item)
+            || self.withdrawn.contains(item)
+            || self.catalogue.is_suspended(item)
     }
 
     /// True while nobody new is served.

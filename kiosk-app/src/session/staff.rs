@@ -712,6 +712,11 @@ impl Mode {
                     self.act_over(ticket, words, false, hand);
                 }
             }
+            Found::PutOut { why } => {
+                if self.pass.is_some() {
+                    hand.end = Some(*why);
+                }
+            }
             Found::Facts(facts) => self.facts_found(ticket, facts, hand.uptime()),
             Found::Said { words, is_done } => {
                 self.act_over(ticket, words.clone(), *is_done, hand);

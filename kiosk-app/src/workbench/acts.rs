@@ -149,6 +149,7 @@ impl Bench {
                 self.export_log(&stick, errors_only, lang, now)
             }
             Act::ExportEvidence(stick) => self.export_evidence(&stick, lang, now),
+            Act::UpdateFromStick(stick) => self.update_from_stick(&stick, lang, now),
             Act::MakeReport => self.make_report(lang, now),
             Act::SaveReport(stick) => self.save_report(&stick, lang, now),
             Act::PrintReport => self.print_report(ticket, lang),
@@ -162,6 +163,20 @@ impl Bench {
                 self.print_slip(ticket, &slip, lang)
             }
         }
+    }
+
+    /// The updater takes it from here; it verifies whatever it finds.
+    fn update_from_stick(&mut self, stick: &Path, lang: Lang, now: Moment) -> Outcomes {
+        if self.update.is_busy(now) {
+            return Err(Trouble::Code("workbench.update-runs"));
+        }
+        let by = self.by();
+        let id = queue::mint(now);
+        self.update.ask(id, &by, stick, now).map_err(|error| {
+            tracing::error!(%error, "the wish for an update cannot be written");
+            Trouble::Code("workbench.update-not-asked")
+        })?;
+        Ok(words(text(lang, "bench.done-update-stick")))
     }
 
     /// Who acts: the account that is inside, else the terminal itself.
@@ -561,6 +576,7 @@ fn subject(act: &Act) -> String {
         | Act::ImportReceipts(path)
         | Act::ExportEvidence(path)
         | Act::SaveReport(path)
+        | Act::UpdateFromStick(path)
         | Act::ExportLog { stick: path, .. } => path.display().to_string(),
         Act::MakeReport | Act::PrintReport | Act::PrintCheck | Act::PrintDay => String::new(),
     };
@@ -587,6 +603,7 @@ fn has_own_audit(act: &Act) -> bool {
         | Act::ImportReceipts(_)
         | Act::ExportLog { .. }
         | Act::ExportEvidence(_)
+        | Act::UpdateFromStick(_)
         | Act::MakeReport
         | Act::SaveReport(_)
         | Act::PrintReport

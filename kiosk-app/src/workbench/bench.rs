@@ -24,6 +24,7 @@ use super::settings::{self, Difference, Installed};
 use super::sticks::{self, Sticks};
 use super::tickets::TicketWatch;
 use super::unlock::{self, Door, Time};
+use super::update::Update;
 use super::{Found, Permission, Topic, Work, pages};
 use crate::calibration::Calibrations;
 use crate::clock::{self, Moment};
@@ -179,6 +180,8 @@ pub(super) struct Bench {
     pub(super) recordings: BTreeMap<String, PathBuf>,
     /// Log levels that were changed on the glass.
     pub(super) levels: Levels,
+    /// The updater, as far as the terminal sees it.
+    pub(super) update: Update,
     door: Door,
     tickets: TicketWatch,
     heard: Arc<Mutex<Heard>>,
@@ -220,6 +223,7 @@ impl Bench {
             report: None,
             recordings: BTreeMap::new(),
             levels,
+            update: Update::new(&config.paths.state, &config.paths.updater),
             door,
             tickets: TicketWatch::default(),
             heard,
@@ -237,6 +241,7 @@ impl Bench {
     /// One piece of work and its answer.
     pub(super) fn take(&mut self, ticket: Ticket, work: Work, now: Moment) -> Found {
         self.expire(now);
+        self.put_out_revoked(now);
         match work {
             Work::Challenge => self.door.challenge(&mut self.cache, now),
             Work::Unlock { text } => {
@@ -272,9 +277,13 @@ impl Bench {
     /// Looks after what goes on by itself.
     pub(super) fn turn(&mut self, now: Moment) {
         self.expire(now);
+        self.put_out_revoked(now);
         self.door.turn(&mut self.cache, now);
         self.levels.turn(&mut self.cache, now);
         self.monitor.turn(now);
+        if let Err(error) = self.update.look(&mut self.cache, now) {
+            tracing::warn!(code = error.code(), %error, "what the updater tells");
+        }
         if self.tickets.is_due(now) {
             let vitals = self.roster.vitals();
             if let Err(error) = self.tickets.look(&vitals, &mut self.cache, now) {
@@ -317,6 +326,19 @@ impl Bench {
             .is_some_and(|(_, until)| now.uptime >= *until)
         {
             self.end("expired", now);
+        }
+    }
+
+    /// A person or a key that was revoked meanwhile is put out; the glass is told.
+    fn put_out_revoked(&mut self, now: Moment) {
+        const WHY: &str = "revoked";
+        if self.inside.is_none() || !self.door.is_inside_revoked(&mut self.cache, now) {
+            return;
+        }
+        self.end(WHY, now);
+        let told = Event::Staff(Ticket(0), Box::new(Found::PutOut { why: WHY }));
+        if self.out.send(Input::Event(told)).is_err() {
+            tracing::debug!("the loop has ended");
         }
     }
 

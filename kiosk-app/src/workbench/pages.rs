@@ -5,8 +5,10 @@
 mod devices;
 mod machine;
 mod office;
+mod update;
 
 pub(super) use devices::consumable_of;
+pub(crate) use devices::{class_word, log_level_word};
 pub(super) use machine::calibration_key;
 pub(super) use office::accounts;
 
@@ -18,6 +20,7 @@ use super::bench::Bench;
 use super::{Facts, Topic};
 use crate::clock::{self, Moment};
 use crate::problem;
+use crate::selftest;
 use crate::session::staff::ids::{Button, Id};
 use crate::words::{Lang, text};
 
@@ -41,6 +44,7 @@ impl Bench {
             Topic::Configuration => self.configuration(lang),
             Topic::Evidence => self.evidence_page(lang, now),
             Topic::Machine => Ok(self.machine(lang, now)),
+            Topic::Update => Ok(self.update_page(lang, now)),
             Topic::Calibration => self.calibrations(lang),
             Topic::Sticks => Ok(self.sticks_page(lang)),
             Topic::Monitor(device) => Ok(self.monitor_page(device, lang, now)),
@@ -64,7 +68,7 @@ pub(super) fn sentence(code: &str, lang: Lang) -> String {
 
 /// What the technician does about a problem. The table has it in Chinese; in another language the
 /// visitor's advice stands for it.
-pub(super) fn remedy(code: &str, lang: Lang) -> String {
+pub(crate) fn remedy(code: &str, lang: Lang) -> String {
     let problem = problem::get(code);
     match lang {
         Lang::ZhHans | Lang::ZhHant => problem.technician.clone(),
@@ -79,6 +83,14 @@ fn line(label: impl Into<String>, value: impl Into<String>) -> StaffRow {
         value: value.into(),
         ..StaffRow::default()
     }
+}
+
+/// A figure of a test or a reading of a device, in words where there are any.
+fn reading(lang: Lang, name: &str, value: &str) -> StaffRow {
+    line(
+        selftest::figure_name(lang, name),
+        selftest::figure_value(lang, name, value),
+    )
 }
 
 /// A row under a text of ours.

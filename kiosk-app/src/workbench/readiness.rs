@@ -581,7 +581,10 @@ fn test_row(test: &TestLine, lang: Lang) -> Value {
     let figures: Vec<String> = test
         .figures
         .iter()
-        .map(|(name, value)| format!("{name} {value}"))
+        .map(|(name, value)| {
+            let words = selftest::figure_value(lang, name, value);
+            format!("{} {words}", selftest::figure_name(lang, name))
+        })
         .collect();
     let mut detail = figures.join(", ");
     if !test.problem.is_empty() {

@@ -88,7 +88,7 @@ impl Place {
                 "[terminal]\nid = \"T001\"\nsite = \"测试村\"\nhelp_phone = \"12345\"\n\
                  [platform]\nurl = \"http://127.0.0.1:1\"\nsealing_key = \"{sealing_key}\"\n\
                  [paths]\nstate = \"{root}/state\"\nitems = \"{root}/items\"\n\
-                 [staff]\nunlock_keys = [\"{operator}\"]\nsticks = [\"{root}/stick\"]\n{}",
+                 updater = \"{root}/updater\"\n[staff]\nunlock_keys = [\"{operator}\"]\nsticks = [\"{root}/stick\"]\n{}",
                 self.more
             );
             fs::write(&path, text).unwrap();
@@ -1345,4 +1345,199 @@ fn a_calibration_is_in_force_when_the_loop_says_so_and_never_out_of_its_bounds()
         row.detail.contains("tech.ce-shi") && row.detail.contains("-12"),
         "{row:?}"
     );
+}
+
+#[test]
+fn whoever_is_called_back_while_inside_is_put_out_at_once_and_comes_in_no_more() {
+    let place = Place::new();
+    let mut stand = place.start(at(0));
+    let set = |stand: &mut Stand, version: u64, text: &str| {
+        let body = serde_json::json!({ "staff_revocations": text }).to_string();
+        let cache = &mut stand.bench.cache;
+        assert!(cache.set_desired_state(version, &body, at(0).at).unwrap());
+    };
+    stand.come_in(&place, Role::Technician, at(1));
+    // A list that names somebody else changes nothing.
+    set(&mut stand, 1, &list(1, "somebody-else", &place.operator));
+    stand.bench.turn(at(2));
+    assert!(stand.bench.inside().is_some());
+    set(&mut stand, 2, &list(2, "tech.ce-shi", &place.operator));
+    let found = stand.take(
+        Work::Show {
+            topic: Topic::Tickets,
+            lang: Lang::ZhHans,
+        },
+        at(3),
+    );
+    assert_eq!(refusal(&found).0, "workbench.not-allowed");
+    assert!(stand.bench.inside().is_none());
+    let told = stand.inputs.recv_timeout(Duration::from_secs(5)).unwrap();
+    assert!(
+        matches!(&told, Input::Event(Event::Staff(_, found))
+            if matches!(**found, Found::PutOut { why: "revoked" })),
+        "{told:?}"
+    );
+    let ended = stand.audited("staff.unlock.ended");
+    assert!(ended[0].1.contains("revoked"), "{ended:?}");
+    let (_, found) = stand.try_out(&place, at(4));
+    assert_eq!(refusal(&found).0, "unlock.revoked");
+}
+
+#[test]
+fn whoever_is_called_back_before_the_second_factor_does_not_come_in() {
+    let place = Place::new();
+    let mut stand = place.start(at(0));
+    let (challenge, _) = stand.challenge(at(1));
+    let token = place.token(&challenge, Role::Technician, at(1));
+    assert!(matches!(
+        stand.unlock(&token, at(1)),
+        Found::NeedsPin { .. }
+    ));
+    let text = list(1, "tech.ce-shi", &place.operator);
+    let body = serde_json::json!({ "staff_revocations": text }).to_string();
+    let cache = &mut stand.bench.cache;
+    assert!(cache.set_desired_state(1, &body, at(1).at).unwrap());
+    assert_eq!(refusal(&stand.pin(PIN, at(2))).0, "unlock.revoked");
+    assert!(stand.bench.inside().is_none());
+}
+
+/// Writes what the updater tells.
+fn tell(place: &Place, name: &str, value: &serde_json::Value) {
+    let directory = place.path("updater");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join(name), value.to_string()).unwrap();
+}
+
+fn page_text(facts: &Facts) -> String {
+    let rows = facts.sections.iter().flat_map(|section| &section.rows);
+    let rows = rows.map(|row| format!("{} | {} | {}", row.label, row.value, row.detail));
+    let acts = facts.acts.iter().map(|act| act.label.clone());
+    let rest = [facts.intro.clone(), facts.warning.clone()];
+    rows.chain(acts).chain(rest).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn an_update_from_a_stick_is_asked_followed_and_written_down() {
+    let place = Place::new();
+    let stick = place.stick();
+    let mut stand = place.start(at(0));
+    stand.come_in(&place, Role::Technician, at(1));
+    let page = page_text(&stand.show(Topic::Update, at(1)));
+    assert!(
+        page.contains("没有更新程序的记录") && page.contains("从 U 盘更新"),
+        "{page}"
+    );
+
+    assert!(stand.act(Act::UpdateFromStick(stick.clone()), at(2)).0);
+    let wish = fs::read_to_string(place.path("state").join(super::update::WISH)).unwrap();
+    let wish: serde_json::Value = serde_json::from_str(&wish).unwrap();
+    assert_eq!(wish["person"], "tech.ce-shi");
+    assert_eq!(wish["stick"], stick.to_str().unwrap());
+    let page = stand.show(Topic::Update, at(3));
+    assert!(page.acts.is_empty(), "one at a time");
+    let page = page_text(&page);
+    assert!(page.contains("等更新程序接手"), "{page}");
+    assert!(
+        !stand.act(Act::UpdateFromStick(stick.clone()), at(3)).0,
+        "one at a time"
+    );
+
+    let id = &wish["id"];
+    let progress = serde_json::json!({
+        "format": 1, "id": id, "phase": "fetching", "bytes": 50, "of": 200, "version": "9.9.9",
+    });
+    tell(&place, super::update::PROGRESS, &progress);
+    let page = page_text(&stand.show(Topic::Update, at(4)));
+    assert!(page.contains("25 %") && page.contains("请不要拔"), "{page}");
+    let switching = serde_json::json!({ "format": 1, "id": id, "phase": "switching" });
+    tell(&place, super::update::PROGRESS, &switching);
+    let page = page_text(&stand.show(Topic::Update, at(4)));
+    assert!(page.contains("请按“退出”"), "{page}");
+    let refused = serde_json::json!({
+        "format": 1, "id": id, "phase": "done", "code": "update.unsigned",
+    });
+    tell(&place, super::update::PROGRESS, &refused);
+    let page = page_text(&stand.show(Topic::Update, at(5)));
+    assert!(
+        page.contains("没有装") && page.contains("没有上级的签名"),
+        "{page}"
+    );
+    assert!(
+        page.contains("update.unsigned") && page.contains("从 U 盘更新"),
+        "{page}"
+    );
+    stand.bench.turn(at(30));
+    let ended = stand.audited("update.stick.ended");
+    assert_eq!(ended.len(), 1);
+    assert!(ended[0].0 == "tech.ce-shi" && ended[0].1.contains("update.unsigned"));
+    assert_eq!(stand.audited("staff.act.done")[0].0, "tech.ce-shi");
+
+    // Asked again, and nobody takes it up.
+    assert!(stand.act(Act::UpdateFromStick(stick), at(31)).0);
+    let page = page_text(&stand.show(Topic::Update, at(31 + 121)));
+    assert!(page.contains("更新程序没有应答"), "{page}");
+    stand.bench.turn(at(200));
+    let ended = stand.audited("update.stick.ended");
+    assert!(ended[1].1.contains("workbench.updater-silent"), "{ended:?}");
+}
+
+#[test]
+fn an_update_that_ends_over_the_restart_of_the_program_is_on_record_once() {
+    let place = Place::new();
+    let stick = place.stick();
+    let mut stand = place.start(at(0));
+    stand.come_in(&place, Role::Technician, at(1));
+    assert!(stand.act(Act::UpdateFromStick(stick), at(2)).0);
+    drop(stand);
+    let wish = fs::read_to_string(place.path("state").join(super::update::WISH)).unwrap();
+    let wish: serde_json::Value = serde_json::from_str(&wish).unwrap();
+    let done = serde_json::json!({
+        "format": 1, "id": wish["id"], "phase": "done", "version": "9.9.9", "code": "",
+    });
+    tell(&place, super::update::PROGRESS, &done);
+    for _ in 0..2 {
+        let mut stand = place.start(at(100));
+        stand.bench.turn(at(101));
+        stand.bench.turn(at(130));
+        let ended = stand.audited("update.stick.ended");
+        assert_eq!(ended.len(), 1);
+        assert!(ended[0].0 == "tech.ce-shi" && ended[0].1.contains("9.9.9"));
+    }
+}
+
+#[test]
+fn a_release_that_was_taken_back_is_told_with_its_reason_and_has_one_ticket() {
+    let place = Place::new();
+    let status = serde_json::json!({
+        "format": 1, "at": "2026-11-22T12:00:00Z", "running": "1.4.1", "slot": "a",
+        "phase": "rolled-back", "offered": "1.4.2", "until": null, "code": "update.failed-before",
+        "words": "", "metadata_expires": "2027-01-01T00:00:00Z",
+        "last_roll_back": {
+            "version": "1.4.2", "code": "update.device-lost", "reason": "slip-printer",
+            "at": "2026-11-22T11:00:00Z",
+        },
+    });
+    tell(&place, super::update::STATUS, &status);
+    let mut stand = place.start(at(0));
+    stand.bench.turn(at(1));
+    stand.bench.turn(at(60));
+    drop(stand);
+    let mut stand = place.start(at(100));
+    stand.bench.turn(at(101));
+    let open = stand.bench.cache.tickets(true, 10).unwrap();
+    assert_eq!(open.len(), 1);
+    assert_eq!(open[0].code, "maintenance.update-taken-back");
+    assert_eq!(stand.audited("update.taken-back").len(), 1);
+    stand.come_in(&place, Role::Technician, at(102));
+    let page = page_text(&stand.show(Topic::Update, at(103)));
+    for words in [
+        "1.4.1",
+        "a",
+        "新版本不正常，已换回",
+        "1.4.2",
+        "已换回原来的",
+        "update.device-lost",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
 }

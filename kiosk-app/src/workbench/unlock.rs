@@ -52,14 +52,48 @@ pub(super) struct Door {
     /// How often a challenge was asked for since the last entry about it.
     times_asked: u32,
     half_open: Option<HalfOpen>,
-    /// Who is inside, for the entry that says how it ended.
-    inside: Option<Permission>,
+    /// Who is inside, for the entry that says how it ended, and what let them in.
+    inside: Option<(Permission, Proof)>,
 }
 
 /// A permission that is good and waits for its second factor.
 struct HalfOpen {
     grant: Grant,
+    proof: Proof,
     tries: u32,
+}
+
+/// What a permission was found good by: enough to find out whether it still would be.
+struct Proof {
+    text: Sensitive<String>,
+    challenge: Challenge,
+    at_s: i64,
+    /// Number of the list of revocations that it was held against last.
+    list: u32,
+}
+
+impl std::fmt::Debug for Proof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proof").finish_non_exhaustive()
+    }
+}
+
+impl Proof {
+    /// True where the list, in the place of the one before, takes the permission away. That its minutes
+    /// have begun to run changes nothing of it.
+    fn is_revoked(&mut self, operators: &[PublicKey], revocations: &Held) -> bool {
+        let list = revocations.list();
+        if list.number == self.list {
+            return false;
+        }
+        self.list = list.number;
+        let expected = Expected {
+            challenge: &self.challenge,
+            operators,
+            now_s: self.at_s,
+        };
+        unlock::verify_unrevoked(self.text.expose().trim(), &expected, list).is_err()
+    }
 }
 
 impl std::fmt::Debug for HalfOpen {
@@ -219,7 +253,9 @@ impl Door {
                 return self.refuse(cache, code, TERMINAL, now);
             }
         };
-        self.challenge = None;
+        let Some(challenge) = self.challenge.take() else {
+            return self.refuse(cache, "unlock.no-challenge", TERMINAL, now);
+        };
         match cache.grant_used(grant.id, now.at) {
             Ok(true) => {}
             Ok(false) => {
@@ -235,7 +271,17 @@ impl Door {
             person: grant.person.clone(),
             role: grant.role,
         };
-        self.half_open = Some(HalfOpen { grant, tries: 0 });
+        let proof = Proof {
+            text: text.clone(),
+            challenge,
+            at_s: time.at.as_second(),
+            list: self.revocations.list().number,
+        };
+        self.half_open = Some(HalfOpen {
+            grant,
+            proof,
+            tries: 0,
+        });
         found
     }
 
@@ -284,10 +330,30 @@ impl Door {
             };
             return self.refuse(cache, code, &person, now);
         }
-        self.grant(cache, half_open.grant, now)
+        self.revocations.look(cache, now);
+        let HalfOpen {
+            grant, mut proof, ..
+        } = half_open;
+        if proof.is_revoked(&self.operators, &self.revocations) {
+            return self.refuse(cache, "unlock.revoked", &person, now);
+        }
+        self.grant(cache, grant, proof, now)
     }
 
-    fn grant(&mut self, cache: &mut Cache, grant: Grant, now: Moment) -> Found {
+    /// Looks at the newest list of revocations; true where it takes away what whoever is inside came in
+    /// by.
+    pub(super) fn is_inside_revoked(&mut self, cache: &mut Cache, now: Moment) -> bool {
+        if self.inside.is_none() {
+            return false;
+        }
+        self.revocations.look(cache, now);
+        let (operators, revocations) = (&self.operators, &self.revocations);
+        self.inside
+            .as_mut()
+            .is_some_and(|(_, proof)| proof.is_revoked(operators, revocations))
+    }
+
+    fn grant(&mut self, cache: &mut Cache, grant: Grant, proof: Proof, now: Moment) -> Found {
         let permission = Permission {
             person: grant.person,
             role: grant.role,
@@ -311,14 +377,14 @@ impl Door {
             return refused(error.code(), 0);
         }
         self.wait = Duration::ZERO;
-        self.inside = Some(permission.clone());
+        self.inside = Some((permission.clone(), proof));
         Found::Unlocked(permission)
     }
 
     /// Whoever was inside has left, or was put out.
     pub(super) fn ended(&mut self, cache: &mut Cache, why: &str, now: Moment) {
         self.half_open = None;
-        let Some(permission) = self.inside.take() else {
+        let Some((permission, _)) = self.inside.take() else {
             // Nobody has come in: the challenge is good for whoever opens the page again.
             return;
         };

@@ -47,7 +47,7 @@ fn topic_scopes(topic: &Topic) -> &'static [Scope] {
         Topic::Configuration => &[Scope::Configure, Scope::Evidence, Scope::Mend],
         Topic::Evidence => &[Scope::Evidence],
         Topic::Machine => &[Scope::Test, Scope::Mend, Scope::Evidence],
-        Topic::Calibration | Topic::Monitor(_) => &[Scope::Mend],
+        Topic::Calibration | Topic::Monitor(_) | Topic::Update => &[Scope::Mend],
         Topic::Sticks => STICKS,
         Topic::Readiness => REPORT,
     }
@@ -76,6 +76,7 @@ fn may_press(button: &Button, scopes: &BTreeSet<Scope>) -> bool {
         | Button::Keep(_)
         | Button::Recording { .. }
         | Button::Calibrate(_)
+        | Button::UpdateFromStick
         | Button::TryNormally => &[Scope::Mend],
         Button::Replenish { .. } => &[Scope::Paper],
         Button::RetryCase(_)
@@ -122,6 +123,8 @@ mod tests {
             ("test:slip-printer.pattern:printer", [false, true, false]),
             ("act:retry:printer", [false, true, false]),
             ("act:try-normally", [false, true, false]),
+            ("topic:update", [false, true, false]),
+            ("act:update-from-stick", [false, true, false]),
             ("monitor:printer", [false, true, false]),
             ("topic:queue", [false, false, false]),
             ("act:export-queue", [false, false, false]),

@@ -17,7 +17,7 @@ use crate::logging::LEVELS;
 use crate::problem;
 use crate::selftest;
 use crate::words::{Lang, fill, text};
-use crate::workbench::{Act, Facts, Topic, Work};
+use crate::workbench::{Act, Facts, Topic, Work, log_level_word};
 
 /// How often a page whose facts move is filled anew. Specified for the monitor; for the others: as
 /// fast as a person reads.
@@ -52,6 +52,7 @@ enum Carry {
     Log { errors_only: bool },
     Evidence,
     Report,
+    Update,
 }
 
 /// A short list before an act.
@@ -103,6 +104,7 @@ impl FactsPage {
             | Topic::Configuration
             | Topic::Evidence
             | Topic::Machine
+            | Topic::Update
             | Topic::Calibration
             | Topic::Sticks
             | Topic::Log { .. } => false,
@@ -121,7 +123,10 @@ impl FactsPage {
             return;
         }
         // What moves by itself is looked at anew; a stick is plugged in while one looks.
-        let is_moving = matches!(self.topic, Topic::Monitor(_) | Topic::Sticks);
+        let is_moving = matches!(
+            self.topic,
+            Topic::Monitor(_) | Topic::Sticks | Topic::Update
+        );
         let is_due = self.filled_at.is_none_or(|at| now >= at + REFRESH);
         if is_due && (is_moving || self.is_stale) && self.code.is_empty() {
             self.ask(hand);
@@ -201,6 +206,7 @@ impl Mode {
             Button::ExportLog { errors_only } => self.ask_stick(Carry::Log { errors_only }, hand),
             Button::ExportEvidence => self.ask_stick(Carry::Evidence, hand),
             Button::SaveReport => self.ask_stick(Carry::Report, hand),
+            Button::UpdateFromStick => self.ask_stick(Carry::Update, hand),
             Button::Daily { is_opening } => self.begin_daily(is_opening, hand),
             Button::OpenDay => self.set_day_closed(false, hand),
             Button::Calibrate(what) => self.begin_calibration(what, hand),
@@ -263,6 +269,7 @@ impl Mode {
             | Button::ExportLog { .. }
             | Button::ExportEvidence
             | Button::SaveReport
+            | Button::UpdateFromStick
             | Button::Daily { .. }
             | Button::OpenDay
             | Button::Calibrate(_)
@@ -384,6 +391,7 @@ impl Mode {
             },
             Carry::Evidence => Act::ExportEvidence(stick),
             Carry::Report => Act::SaveReport(stick),
+            Carry::Update => Act::UpdateFromStick(stick),
         };
         self.leaves.pop();
         self.said = None;
@@ -395,7 +403,8 @@ impl Mode {
         let lang = sight.lang;
         let mut page = StaffPage {
             name: topic_word(&facts.topic).to_owned(),
-            title: menu::title(lang, &facts.topic),
+            title: menu::title_on(sight, &facts.topic),
+            subtitle: menu::subtitle(sight, &facts.topic),
             is_busy: facts.facts.is_none() && facts.code.is_empty(),
             ..StaffPage::default()
         };
@@ -499,6 +508,7 @@ impl Mode {
             | Topic::Network
             | Topic::Configuration
             | Topic::Machine
+            | Topic::Update
             | Topic::Sticks
             | Topic::Monitor(_) => Vec::new(),
         };
@@ -578,6 +588,7 @@ impl Carry {
             Self::Log { .. } => "staff.stick-log",
             Self::Evidence => "staff.stick-evidence",
             Self::Report => "staff.stick-report",
+            Self::Update => "staff.stick-update",
         }
     }
 }
@@ -624,7 +635,10 @@ fn levels_page(lang: Lang, device: &str, keep_h: u8) -> StaffPage {
     };
     let mut levels: Vec<StaffRow> = LEVELS
         .into_iter()
-        .map(|name| level(Some(name), name))
+        .map(|name| StaffRow {
+            detail: name.to_owned(),
+            ..level(Some(name), &log_level_word(name, lang))
+        })
         .collect();
     levels.push(level(None, text(lang, "staff.level-off")));
     let keeps = KEEP_HOURS.into_iter().map(|hours| {

@@ -136,6 +136,8 @@ pub(crate) enum Button {
     },
     /// Write the evidence onto a stick.
     ExportEvidence,
+    /// Ask for an update from a stick.
+    UpdateFromStick,
     /// Make the readiness report.
     MakeReport,
     /// Write the report onto a stick.
@@ -297,7 +299,7 @@ impl Id {
 }
 
 /// Topics of one word, in the order of the menu.
-const TOPICS: [(&str, Topic); 15] = [
+const TOPICS: [(&str, Topic); 16] = [
     ("devices", Topic::Devices),
     ("tests", Topic::Tests),
     ("tickets", Topic::Tickets),
@@ -308,6 +310,7 @@ const TOPICS: [(&str, Topic); 15] = [
     ("configuration", Topic::Configuration),
     ("evidence", Topic::Evidence),
     ("machine", Topic::Machine),
+    ("update", Topic::Update),
     ("calibration", Topic::Calibration),
     ("sticks", Topic::Sticks),
     ("log", Topic::Log { errors_only: false }),
@@ -332,6 +335,7 @@ pub(crate) fn topic_text(topic: &Topic) -> String {
         | Topic::Configuration
         | Topic::Evidence
         | Topic::Machine
+        | Topic::Update
         | Topic::Calibration
         | Topic::Sticks
         | Topic::Log { .. }
@@ -356,6 +360,7 @@ pub(crate) fn topic_word(topic: &Topic) -> &'static str {
         | Topic::Configuration
         | Topic::Evidence
         | Topic::Machine
+        | Topic::Update
         | Topic::Calibration
         | Topic::Sticks
         | Topic::Log { .. }
@@ -408,6 +413,7 @@ impl Button {
             | Self::ImportReceipts
             | Self::ExportLog { .. }
             | Self::ExportEvidence
+            | Self::UpdateFromStick
             | Self::MakeReport
             | Self::SaveReport
             | Self::PrintReport
@@ -488,13 +494,14 @@ impl Button {
 }
 
 /// Buttons that need no more than their word.
-const SINGLE: [(&str, Button); 16] = [
+const SINGLE: [(&str, Button); 17] = [
     ("unlock-from-stick", Button::UnlockFromStick),
     ("export-queue", Button::ExportQueue),
     ("import-receipts", Button::ImportReceipts),
     ("export-log", Button::ExportLog { errors_only: false }),
     ("export-log-errors", Button::ExportLog { errors_only: true }),
     ("export-evidence", Button::ExportEvidence),
+    ("update-from-stick", Button::UpdateFromStick),
     ("make-report", Button::MakeReport),
     ("save-report", Button::SaveReport),
     ("print-report", Button::PrintReport),

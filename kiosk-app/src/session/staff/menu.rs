@@ -9,7 +9,7 @@ use kiosk_ui::{Choice, Mark, StaffPage, StaffRow, StaffSection};
 use super::ids::{Button, Id, Place};
 use super::{Mode, Sight, access};
 use crate::words::{Lang, fill, text};
-use crate::workbench::{Permission, Topic};
+use crate::workbench::{Permission, Topic, class_word};
 
 /// A button.
 pub(super) fn action(id: &Id, label: &str) -> Choice {
@@ -64,11 +64,8 @@ pub(super) fn minutes_and_seconds(left: Duration) -> String {
 /// The title of a page of facts.
 pub(super) fn title(lang: Lang, topic: &Topic) -> String {
     let key = match topic {
-        // One thing among several is called by its own name.
-        Topic::Device(device) => return device.clone(),
-        Topic::Monitor(device) => {
-            return format!("{} · {device}", text(lang, "staff.monitor"));
-        }
+        Topic::Device(_) => "bench.device",
+        Topic::Monitor(_) => "staff.monitor",
         Topic::Devices => "staff.devices",
         Topic::Tests => "staff.tests",
         Topic::Tickets => "staff.tickets",
@@ -81,6 +78,7 @@ pub(super) fn title(lang: Lang, topic: &Topic) -> String {
         Topic::Configuration => "staff.configuration",
         Topic::Evidence => "staff.evidence",
         Topic::Machine => "staff.machine",
+        Topic::Update => "staff.update",
         Topic::Calibration => "staff.calibration",
         Topic::Sticks => "staff.sticks",
         Topic::Log { errors_only: false } => "staff.log",
@@ -88,6 +86,30 @@ pub(super) fn title(lang: Lang, topic: &Topic) -> String {
         Topic::Readiness => "staff.readiness",
     };
     text(lang, key).to_owned()
+}
+
+/// The title where the page is known to be of one thing: a device is called by what it is.
+pub(super) fn title_on(sight: &Sight<'_>, topic: &Topic) -> String {
+    if let Topic::Device(device) = topic {
+        return class_of(sight, device).to_owned();
+    }
+    title(sight.lang, topic)
+}
+
+/// What tells one thing from others of its kind, under the title: the name that its place gave it.
+pub(super) fn subtitle(sight: &Sight<'_>, topic: &Topic) -> String {
+    if let Topic::Device(device) = topic {
+        device.clone()
+    } else if let Topic::Monitor(device) = topic {
+        format!("{} {device}", class_of(sight, device))
+    } else {
+        String::new()
+    }
+}
+
+fn class_of(sight: &Sight<'_>, device: &str) -> &'static str {
+    let class = sight.devices.get(device).map(|(class, _)| class.name());
+    class_word(class.unwrap_or_default(), sight.lang)
 }
 
 /// What a page of the menu is for, in one line.
@@ -103,6 +125,7 @@ fn purpose(topic: &Topic) -> &'static str {
         Topic::Configuration => "staff.configuration-for",
         Topic::Evidence => "staff.evidence-for",
         Topic::Machine => "staff.machine-for",
+        Topic::Update => "staff.update-for",
         Topic::Calibration => "staff.calibration-for",
         Topic::Sticks => "staff.sticks-for",
         Topic::Log { .. } | Topic::Monitor(_) => "staff.log-for",
@@ -129,6 +152,7 @@ const GROUPS: [(&str, &[Topic]); 3] = [
             Topic::Queue,
             Topic::Network,
             Topic::Machine,
+            Topic::Update,
             Topic::Configuration,
             Topic::Evidence,
             Topic::Log { errors_only: false },

@@ -11,9 +11,9 @@ use super::menu::{action, fact, row};
 use super::{Hand, Leaf, Mode, Sight};
 use crate::event::{Event, Standing};
 use crate::problem;
-use crate::selftest::{self, Outcome, Plan, Run, Setting, Verdict, figure_name};
+use crate::selftest::{self, Outcome, Plan, Run, Setting, Verdict, figure_name, figure_value};
 use crate::words::{Lang, fill, text};
-use crate::workbench::{Act, Topic};
+use crate::workbench::{Act, Topic, remedy};
 
 /// A test that runs.
 #[derive(Debug)]
@@ -93,10 +93,13 @@ impl Ended {
             let problem = problem::get(&outcome.problem);
             problem.picture.clone_into(&mut page.drawing);
             let rows = vec![
-                fact(problem.title(lang), &outcome.problem, mark(outcome.verdict)),
+                StaffRow {
+                    detail: outcome.problem.clone(),
+                    ..fact(problem.title(lang), "", mark(outcome.verdict))
+                },
                 StaffRow {
                     label: text(lang, action_key(&problem.action)).to_owned(),
-                    detail: problem.technician.clone(),
+                    detail: remedy(&outcome.problem, lang),
                     ..StaffRow::default()
                 },
             ];
@@ -113,7 +116,7 @@ impl Ended {
         let mut rows: Vec<StaffRow> = outcome
             .figures
             .iter()
-            .map(|(name, value)| fact(&figure_name(lang, name), value, Mark::None))
+            .map(|(name, value)| figure(lang, name, value))
             .collect();
         rows.push(fact(text(lang, "staff.took"), took, Mark::None));
         page.sections.push(StaffSection {
@@ -134,6 +137,12 @@ impl Ended {
     }
 }
 
+/// A figure in words.
+fn figure(lang: Lang, name: &str, value: &str) -> StaffRow {
+    let words = figure_value(lang, name, value);
+    fact(&figure_name(lang, name), words, Mark::None)
+}
+
 /// Before and after, side by side.
 fn compared(lang: Lang, before: &Outcome, after: &Outcome) -> StaffSection {
     let names: BTreeSet<&String> = before.figures.keys().chain(after.figures.keys()).collect();
@@ -148,7 +157,7 @@ fn compared(lang: Lang, before: &Outcome, after: &Outcome) -> StaffSection {
     )];
     let value = |outcome: &Outcome, name: &String| {
         let value = outcome.figures.get(name);
-        value.cloned().unwrap_or_else(|| "—".to_owned())
+        value.map_or_else(|| "—".to_owned(), |value| figure_value(lang, name, value))
     };
     for name in names {
         let (old, new) = (value(before, name), value(after, name));

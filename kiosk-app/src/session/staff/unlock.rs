@@ -217,7 +217,11 @@ impl Unlock {
                 };
             }
             Found::Refused { code, wait_s } => self.refused(code, *wait_s, hand),
-            Found::Unlocked(_) | Found::Facts(_) | Found::Said { .. } | Found::Report { .. } => {}
+            Found::Unlocked(_)
+            | Found::PutOut { .. }
+            | Found::Facts(_)
+            | Found::Said { .. }
+            | Found::Report { .. } => {}
         }
     }
 

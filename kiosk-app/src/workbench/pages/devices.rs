@@ -10,7 +10,8 @@ use offline_cache::{TestRecord, Ticket, TicketState};
 use uuid::Uuid;
 
 use super::{
-    Filled, ROWS_MAX, act, facts, line, mark_of, minute, named, opens, remedy, section, sentence,
+    Filled, ROWS_MAX, act, facts, line, mark_of, minute, named, opens, reading, remedy, section,
+    sentence,
 };
 use crate::clock::Moment;
 use crate::devices::{FaultWords, Listed, Report};
@@ -313,7 +314,7 @@ impl Known<'_> {
             }
         }
         let readings = device.readings.iter();
-        rows.extend(readings.map(|(name, value)| line(name.clone(), value.clone())));
+        rows.extend(readings.map(|(name, value)| reading(lang, name, value)));
         if device.is_recording {
             rows.push(named(lang, "bench.recording", text(lang, "bench.running")));
         }
@@ -327,7 +328,7 @@ impl Known<'_> {
                             fill(lang, "bench.level-until", &[("time", &minute(at))])
                         }
                     }),
-                ..named(lang, "bench.log-level", level.clone())
+                ..named(lang, "bench.log-level", log_level_word(level, lang))
             });
         }
         rows
@@ -494,7 +495,7 @@ fn counter_rows(device: &Listed, lang: Lang) -> Vec<StaffRow> {
         named(lang, "bench.ready-for", format!("{hours} h {minutes} min")),
     ];
     let made = counters.made.iter();
-    rows.extend(made.map(|(what, count)| line(what.clone(), count.to_string())));
+    rows.extend(made.map(|(what, count)| line(made_word(what, lang), count.to_string())));
     for (code, count) in counters.failed.iter().chain(&counters.faults) {
         rows.push(StaffRow {
             detail: code.clone(),
@@ -502,6 +503,34 @@ fn counter_rows(device: &Listed, lang: Lang) -> Vec<StaffRow> {
         });
     }
     rows
+}
+
+/// What a device made, in words.
+fn made_word(what: &str, lang: Lang) -> String {
+    let key = match what {
+        "slips" => "figure.made-slips",
+        "pages" => "figure.made-pages",
+        "test-slips" => "figure.made-test-slips",
+        "test-pages" => "figure.made-test-pages",
+        "staff-slips" => "figure.made-staff-slips",
+        "cards" => "figure.made-cards",
+        "codes" => "figure.made-codes",
+        _ => return what.to_owned(),
+    };
+    text(lang, key).to_owned()
+}
+
+/// A level of the log in words, with its name.
+pub(crate) fn log_level_word(level: &str, lang: Lang) -> String {
+    let key = match level {
+        "error" => "value.level-error",
+        "warn" => "value.level-warn",
+        "info" => "value.level-info",
+        "debug" => "value.level-debug",
+        "trace" => "value.level-trace",
+        _ => return level.to_owned(),
+    };
+    text(lang, key).to_owned()
 }
 
 fn identity_rows(device: &Listed, lang: Lang) -> Vec<StaffRow> {
@@ -706,7 +735,7 @@ fn part_rows(ticket: &Ticket) -> Vec<StaffRow> {
 }
 
 /// A class in words.
-fn class_word(class: &str, lang: Lang) -> &'static str {
+pub(crate) fn class_word(class: &str, lang: Lang) -> &'static str {
     let key = match class {
         "id-card" => "bench.class-id-card",
         "qr-scanner" => "bench.class-qr-scanner",

@@ -3,11 +3,12 @@
 use kiosk_ui::{Mark, StaffRow};
 
 use super::{
-    Filled, ROWS_MAX, facts, line, mark_if, mark_of, minute, named, remedy, section, sentence, size,
+    Filled, ROWS_MAX, facts, line, mark_if, mark_of, minute, named, reading, remedy, section,
+    sentence, size,
 };
 use crate::calibration::{Calibrated, Calibrations};
+use crate::catalogue::Region;
 use crate::clock::Moment;
-use crate::selftest;
 use crate::session::staff::ids::{Button, Calibration, Id};
 use crate::words::{Lang, fill, text};
 use crate::workbench::bench::Bench;
@@ -28,6 +29,7 @@ impl Bench {
             named(lang, "bench.site", self.config.terminal.site.clone()),
             named(lang, "bench.program", env!("CARGO_PKG_VERSION")),
             named(lang, "bench.program-digest", self.program_digest()),
+            named(lang, "bench.items-version", self.items_version(lang)),
             named(lang, "bench.config-digest", self.configuration_digest()),
             named(lang, "bench.key", self.key.public().key_id()),
         ];
@@ -65,6 +67,25 @@ impl Bench {
             ),
             section(lang, "bench.room", self.room_rows(lang)),
         ])
+    }
+
+    /// Version of the set that the updater has brought, where there is one.
+    fn items_version(&self, lang: Lang) -> String {
+        Region::version_at(&self.config.paths.region())
+            .unwrap_or_else(|| text(lang, "bench.items-packaged").to_owned())
+    }
+
+    /// What the region sets in place of the file, and the code of the region that says so.
+    fn region_rows(&self) -> Vec<StaffRow> {
+        let Ok(Some(region)) = Region::read(&self.config.paths.region()) else {
+            return Vec::new();
+        };
+        let shown = region.settings.shown();
+        let row = |(name, value): (&str, String)| StaffRow {
+            detail: region.sources.get(name).cloned().unwrap_or_default(),
+            ..line(name, value)
+        };
+        shown.into_iter().map(row).collect()
     }
 
     fn room_rows(&self, lang: Lang) -> Vec<StaffRow> {
@@ -118,9 +139,7 @@ impl Bench {
             ..line(text(lang, NETWORK_TEST), text(lang, verdict_key(word)))
         }];
         let figures = last.iter().flat_map(|record| &record.figures);
-        tested.extend(
-            figures.map(|(name, value)| line(selftest::figure_name(lang, name), value.clone())),
-        );
+        tested.extend(figures.map(|(name, value)| reading(lang, name, value)));
         Ok(facts([
             section(lang, "bench.lines", rows),
             section(lang, "bench.last-test", tested),
@@ -163,6 +182,7 @@ impl Bench {
                 "bench.wanted",
                 desired.iter().map(difference).collect(),
             ),
+            section(lang, "bench.region-settings", self.region_rows()),
             section(
                 lang,
                 "bench.in-force",
