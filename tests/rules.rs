@@ -131,7 +131,7 @@ fn rooms_import_only_what_the_house_allows() {
         ("kiosk-documents", vec![]),
         ("kiosk-emulators", vec!["kiosk-device"]),
         ("central-platform", vec!["kiosk-documents", "kiosk-sealing"]),
-        ("kiosk-admin", vec!["kiosk-sealing"]),
+        ("kiosk-admin", vec!["kiosk-sealing", "kiosk-update"]),
         ("kiosk-update", vec!["kiosk-sealing"]),
     ]);
     for driver in drivers {
