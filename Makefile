@@ -53,7 +53,11 @@ technician-demo: packages toolchain
 update-demo: packages toolchain
 	$(CARGO) build --locked -p kiosk-app -p kiosk-admin -p kiosk-update --bins
 	$(CARGO) build --locked -p kiosk-demo
-	"$(TARGET)/debug/kiosk-demo" update --out "$(UPDATE_OUT)"
+	@mkdir -p "$(UPDATE_OUT)/programs"
+	@for program in kiosk kiosk-admin kiosk-updater kiosk-demo; do \
+	    strip -o "$(UPDATE_OUT)/programs/$$program" "$(TARGET)/debug/$$program"; \
+	done
+	"$(UPDATE_OUT)/programs/kiosk-demo" update --out "$(UPDATE_OUT)"
 
 test: packages toolchain check-format check-lints check-tests check-docs check-rules check-packaging
 
