@@ -17,8 +17,9 @@ const EXAMINE_LIMIT: Duration = Duration::from_hours(1);
 const RESTART_LIMIT: Duration = Duration::from_mins(2);
 /// Longest answer whether a visit is under way.
 const BUSY_LIMIT: Duration = Duration::from_secs(10);
-/// Status by which the terminal says that the platform holds a release back (`kiosk held`).
-const HELD: i32 = 1;
+/// Status by which a release is said to be held back. Chosen: one that neither `runuser` nor a program
+/// that does not know the question ends with.
+const HELD: i32 = 4;
 /// Longest look at a set of items. Chosen: a thousand of them are read in seconds.
 const CHECK_LIMIT: Duration = Duration::from_mins(1);
 /// Most that is said of a set of items.
@@ -93,8 +94,8 @@ pub struct Programs {
     /// Looks at a set of items whose directory follows; ends with 0 when it is right
     /// (`kiosk services check`).
     pub check_items: Vec<String>,
-    /// Asks whether the platform holds the release back whose version follows; ends with 1 when it does
-    /// (`kiosk held`).
+    /// Asks whether the platform holds the release back whose version follows; ends with 4 when it does.
+    /// Today's terminal does not know the question, and nothing is held by it.
     pub held: Vec<String>,
     /// Where the kernel lists input devices.
     pub input_devices: PathBuf,

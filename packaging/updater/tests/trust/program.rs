@@ -145,7 +145,7 @@ examine)
     *) verdict=passed ;;
     esac
     printf '{"is_terminal_running": true, "tests": [{"test": "slip-printer.pattern", "device": "slip", "verdict": "%s", "problem": "printer.offline"}]}' $verdict ;;
-held) test "$(cat held 2>/dev/null)" != "$2" ;;
+held) test "$(cat held 2>/dev/null)" != "$2" || exit 4 ;;
 esac
 "#;
 
