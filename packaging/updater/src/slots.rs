@@ -2,18 +2,17 @@
 //! that there is always a way back to what worked, and that a power cut at any step leaves one of the
 //! two. Only the updater writes here. Whether a release is to be installed is not its business.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
-use rustix::fs::FlockOperation;
 
 use crate::engine::health::Health;
 use crate::manifest::Release;
 
 mod directories;
 pub mod disk;
+pub(crate) mod pair;
 mod rauc;
 pub mod state;
 
@@ -21,21 +20,6 @@ pub use directories::Directories;
 pub use disk::{Disk, LocalDisk};
 pub use rauc::{Rauc, parse_status};
 pub use state::{Failure, Held, State, Trial};
-
-/// Name of the file that an updater at work holds locked.
-const LOCK: &str = "lock";
-
-/// Locks the slots below `root` for the life of the file.
-fn lock(root: &Path) -> Result<File, SlotError> {
-    let lock = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(root.join(LOCK))?;
-    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| SlotError::Locked)?;
-    Ok(lock)
-}
 
 /// The content of a release's files.
 pub trait Content {

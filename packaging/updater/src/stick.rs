@@ -41,10 +41,7 @@ pub struct Wish {
 impl Wish {
     /// Reads a wish; `None` when the bytes are none.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() > WISH_BYTES_MAX {
-            return None;
-        }
-        let wish: Self = serde_json::from_slice(bytes).ok()?;
+        let wish: Self = disk::parse_json(bytes, WISH_BYTES_MAX)?;
         let is_id = (1..=ID_BYTES_MAX).contains(&wish.id.len())
             && wish
                 .id
@@ -109,10 +106,7 @@ impl StickProgress {
 
     /// Reads an answer; `None` when the bytes are none of this layout.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() > WISH_BYTES_MAX {
-            return None;
-        }
-        let progress: Self = serde_json::from_slice(bytes).ok()?;
+        let progress: Self = disk::parse_json(bytes, WISH_BYTES_MAX)?;
         (progress.format == FORMAT).then_some(progress)
     }
 
@@ -121,8 +115,7 @@ impl StickProgress {
     /// # Errors
     /// Those of the disk.
     pub fn write(&self, disk: &dyn Disk, path: &Path) -> io::Result<()> {
-        let bytes = serde_json::to_vec(self).map_err(io::Error::other)?;
-        disk::replace(disk, path, &bytes)
+        disk::replace_json(disk, path, self)
     }
 }
 

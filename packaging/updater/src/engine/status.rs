@@ -104,10 +104,7 @@ impl Status {
 
     /// Reads a status; `None` when the bytes are none of this layout.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() > STATUS_BYTES_MAX {
-            return None;
-        }
-        let status: Self = serde_json::from_slice(bytes).ok()?;
+        let status: Self = disk::parse_json(bytes, STATUS_BYTES_MAX)?;
         (status.format == FORMAT).then_some(status)
     }
 
@@ -116,7 +113,6 @@ impl Status {
     /// # Errors
     /// Those of the disk.
     pub fn write(&self, disk: &dyn Disk, path: &Path) -> io::Result<()> {
-        let bytes = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
-        disk::replace(disk, path, &bytes)
+        disk::replace_json(disk, path, self)
     }
 }

@@ -4,18 +4,17 @@
 //! written to.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::{Setting, Wanted, is_item};
 use super::{PackageError, unpack};
 use crate::manifest::Sha256;
 use crate::slots::disk::{self, Disk};
+use crate::slots::pair::{Pair, SLOTS, STAGING, STATE, other_than};
 
 /// The file of a set that says what is in it.
 pub const SET_FILE: &str = "set.json";
@@ -24,11 +23,6 @@ pub const SETTINGS_FILE: &str = "region.toml";
 /// The directory of a set with its items, one directory each.
 pub const ITEMS_DIRECTORY: &str = "items";
 
-const SLOTS: [&str; 2] = ["a", "b"];
-const CURRENT: &str = "current";
-const STAGING: &str = "staging";
-const STATE: &str = "state.json";
-const LOCK: &str = "lock";
 /// Layout of the state and of the description.
 const FORMAT: u32 = 1;
 /// Largest state and description in bytes. Chosen: a thousand items with their hashes, with room.
@@ -219,11 +213,8 @@ impl SetError {
 /// The sets below one directory.
 #[derive(Debug)]
 pub struct Sets<'a> {
-    root: PathBuf,
-    disk: &'a dyn Disk,
+    pair: Pair<'a>,
     state: SetsState,
-    /// Held for the life of the process, so that no two updaters write.
-    _lock: File,
 }
 
 impl<'a> Sets<'a> {
@@ -233,30 +224,18 @@ impl<'a> Sets<'a> {
     /// # Errors
     /// `Locked` while another updater has them open; `Storage`.
     pub fn open(root: &Path, disk: &'a dyn Disk) -> Result<Self, SetError> {
-        if !root.is_dir() {
-            disk.create_directory(root)?;
-            if let Some(parent) = root.parent() {
-                disk.sync_directory(parent)?;
-            }
-        }
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(root.join(LOCK))?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| SetError::Locked)?;
+        let pair = Pair::open(root, disk)?.ok_or(SetError::Locked)?;
         let bytes = disk::read(&root.join(STATE), STATE_BYTES_MAX)?;
         let mut sets = Self {
-            root: root.to_path_buf(),
-            disk,
+            pair,
             state: SetsState::default(),
-            _lock: lock,
         };
         match bytes.as_deref().map(SetsState::parse) {
             Some(Some(state)) => sets.state = state,
             // Unreadable: what is in force says itself what it is.
-            Some(None) => sets.state.current = sets.linked().and_then(|slot| sets.found(&slot)),
+            Some(None) => {
+                sets.state.current = sets.pair.linked().and_then(|slot| sets.found(&slot));
+            }
             None => {}
         }
         sets.drop_what_is_gone()?;
@@ -271,12 +250,12 @@ impl<'a> Sets<'a> {
 
     /// The directory below which they lie.
     pub fn root(&self) -> &Path {
-        &self.root
+        self.pair.root()
     }
 
     /// True when there is a set that was in force before, which a visit may still read.
     pub fn has_former(&self) -> bool {
-        self.state.current.is_some() && self.root.join(self.spare()).is_dir()
+        self.state.current.is_some() && self.pair.root().join(self.spare()).is_dir()
     }
 
     /// Writes what is wanted beside what is in force and says where it lies. `package` gives the
@@ -290,14 +269,14 @@ impl<'a> Sets<'a> {
         description: &SetDescription,
         package: &mut dyn FnMut(&str) -> io::Result<Vec<u8>>,
     ) -> Result<PathBuf, SetError> {
-        let staging = self.root.join(STAGING);
-        self.disk.remove_directory(&staging)?;
-        self.disk.create_directory(&staging)?;
+        let staging = self.pair.root().join(STAGING);
+        self.pair.disk().remove_directory(&staging)?;
+        self.pair.disk().create_directory(&staging)?;
         let items = staging.join(ITEMS_DIRECTORY);
-        self.disk.create_directory(&items)?;
+        self.pair.disk().create_directory(&items)?;
         for item in wanted.packages.keys() {
             let packed = package(item)?;
-            unpack(&packed, &items.join(item), self.disk).map_err(|error| {
+            unpack(&packed, &items.join(item), self.pair.disk()).map_err(|error| {
                 if let PackageError::Storage(error) = error {
                     return SetError::Storage(error);
                 }
@@ -308,7 +287,7 @@ impl<'a> Sets<'a> {
                 }
             })?;
         }
-        self.disk.sync_directory(&items)?;
+        self.pair.disk().sync_directory(&items)?;
         let settings: BTreeMap<&String, &Setting> = wanted
             .settings
             .iter()
@@ -321,10 +300,11 @@ impl<'a> Sets<'a> {
             (SET_FILE, &description[..]),
         ] {
             let mut bytes = bytes;
-            self.disk
+            self.pair
+                .disk()
                 .write_new(&staging.join(name), 0o644, &mut bytes)?;
         }
-        self.disk.sync_directory(&staging)?;
+        self.pair.disk().sync_directory(&staging)?;
         Ok(staging)
     }
 
@@ -334,10 +314,12 @@ impl<'a> Sets<'a> {
     /// `Storage`; reopening the sets finishes it or leaves everything as it was.
     pub fn switch(&mut self, description: &SetDescription) -> Result<(), SetError> {
         let slot = self.spare();
-        let place = self.root.join(slot);
-        self.disk.remove_directory(&place)?;
-        self.disk.rename(&self.root.join(STAGING), &place)?;
-        self.disk.sync_directory(&self.root)?;
+        let place = self.pair.root().join(slot);
+        self.pair.disk().remove_directory(&place)?;
+        self.pair
+            .disk()
+            .rename(&self.pair.root().join(STAGING), &place)?;
+        self.pair.disk().sync_directory(self.pair.root())?;
         let held = HeldSet {
             slot: slot.to_owned(),
             version: description.version.clone(),
@@ -364,7 +346,10 @@ impl<'a> Sets<'a> {
     /// # Errors
     /// `Storage`.
     pub fn discard(&self) -> Result<(), SetError> {
-        Ok(self.disk.remove_directory(&self.root.join(STAGING))?)
+        Ok(self
+            .pair
+            .disk()
+            .remove_directory(&self.pair.root().join(STAGING))?)
     }
 
     /// True when the set in force says of itself that it is this one.
@@ -381,7 +366,7 @@ impl<'a> Sets<'a> {
 
     /// What a slot says of itself.
     fn found(&self, slot: &str) -> Option<HeldSet> {
-        let path = self.root.join(slot).join(SET_FILE);
+        let path = self.pair.root().join(slot).join(SET_FILE);
         let bytes = disk::read(&path, DESCRIPTION_BYTES_MAX as u64).ok()??;
         let description = SetDescription::parse(&bytes)?;
         Some(HeldSet {
@@ -397,37 +382,17 @@ impl<'a> Sets<'a> {
             .state
             .current
             .as_ref()
-            .is_some_and(|held| !self.root.join(&held.slot).join(SET_FILE).is_file());
+            .is_some_and(|held| !self.pair.root().join(&held.slot).join(SET_FILE).is_file());
         if !is_gone {
             return Ok(());
         }
         self.change(|state| state.current = None)
     }
 
-    /// The slot that the link names.
-    fn linked(&self) -> Option<String> {
-        let target = fs::read_link(self.root.join(CURRENT)).ok()?;
-        let slot = target.to_str()?;
-        SLOTS.contains(&slot).then(|| slot.to_owned())
-    }
-
     /// Lets the link follow the state.
-    fn follow(&mut self) -> Result<(), SetError> {
-        let wanted = self.state.current.as_ref().map(|held| held.slot.clone());
-        if self.linked() == wanted {
-            return Ok(());
-        }
-        let link = self.root.join(CURRENT);
-        if let Some(slot) = wanted {
-            let new = self.root.join(format!("{CURRENT}.new"));
-            self.disk.remove_file(&new)?;
-            self.disk.link(Path::new(&slot), &new)?;
-            self.disk.rename(&new, &link)?;
-        } else {
-            // Nothing that came by an update is there: the items of the program are offered again.
-            self.disk.remove_file(&link)?;
-        }
-        Ok(self.disk.sync_directory(&self.root)?)
+    fn follow(&self) -> Result<(), SetError> {
+        let current = self.state.current.as_ref();
+        Ok(self.pair.follow(current.map(|held| held.slot.as_str()))?)
     }
 
     /// Writes the changed state; the one before stays when that fails.
@@ -435,8 +400,9 @@ impl<'a> Sets<'a> {
         let before = self.state.clone();
         change(&mut self.state);
         let bytes = serde_json::to_vec_pretty(&self.state).map_err(io::Error::other);
-        let saved =
-            bytes.and_then(|bytes| disk::replace(self.disk, &self.root.join(STATE), &bytes));
+        let saved = bytes.and_then(|bytes| {
+            disk::replace(self.pair.disk(), &self.pair.root().join(STATE), &bytes)
+        });
         if saved.is_err() {
             self.state = before;
         }
@@ -445,11 +411,7 @@ impl<'a> Sets<'a> {
 
     /// The slot that is not in force.
     fn spare(&self) -> &'static str {
-        let current = self.state.current.as_ref().map(|held| held.slot.as_str());
-        if current == Some(SLOTS[0]) {
-            SLOTS[1]
-        } else {
-            SLOTS[0]
-        }
+        let current = self.state.current.as_ref();
+        other_than(current.map(|held| held.slot.as_str()))
     }
 }

@@ -3,34 +3,28 @@
 //! says. A slot gets its name only when everything in it is durable.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use super::disk::{self, Disk};
+use super::pair::{Pair, STAGING, STATE, other_than};
 use super::state::{Held, STATE_BYTES_MAX, State, Trial};
 use super::{Content, SlotError, Slots, Start};
 use crate::engine::health::Health;
 use crate::manifest::{Entry, RELEASE_BYTES_MAX, RELEASE_TARGET, Release, Sha256};
 
-const SLOTS: [&str; 2] = ["a", "b"];
-const CURRENT: &str = "current";
-const STAGING: &str = "staging";
-const STATE: &str = "state.json";
 /// Bytes that are hashed at once.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// The slots below one directory.
 #[derive(Debug)]
 pub struct Directories<'a> {
-    root: PathBuf,
-    disk: &'a dyn Disk,
+    pair: Pair<'a>,
     state: State,
     is_state_lost: bool,
-    /// Held for the life of the process, so that no two updaters write.
-    _lock: File,
 }
 
 impl<'a> Directories<'a> {
@@ -40,21 +34,13 @@ impl<'a> Directories<'a> {
     /// # Errors
     /// `Locked` while another updater has them open; `Storage`.
     pub fn open(root: &Path, disk: &'a dyn Disk) -> Result<Self, SlotError> {
-        if !root.is_dir() {
-            disk.create_directory(root)?;
-            if let Some(parent) = root.parent() {
-                disk.sync_directory(parent)?;
-            }
-        }
-        let lock = super::lock(root)?;
+        let pair = Pair::open(root, disk)?.ok_or(SlotError::Locked)?;
         let bytes = disk::read(&root.join(STATE), STATE_BYTES_MAX as u64)?;
         let state = bytes.as_deref().and_then(State::parse);
         let mut slots = Self {
-            root: root.to_path_buf(),
-            disk,
+            pair,
             is_state_lost: bytes.is_some() && state.is_none(),
             state: state.unwrap_or_default(),
-            _lock: lock,
         };
         slots.finish()?;
         Ok(slots)
@@ -69,14 +55,14 @@ impl<'a> Directories<'a> {
     /// Brings the link to where the state says.
     fn finish(&mut self) -> Result<(), SlotError> {
         if self.is_state_lost {
-            self.state.good = self.linked().and_then(|slot| {
+            self.state.good = self.pair.linked().and_then(|slot| {
                 let version = self.whole(&slot)?.version;
                 Some(Held { slot, version })
             });
             self.save()?;
         }
         // What was on trial before its slot could be looked at is not there to be tried.
-        let is_gone = |slot: &str| !self.root.join(slot).is_dir();
+        let is_gone = |slot: &str| !self.pair.root().join(slot).is_dir();
         if self
             .state
             .trial
@@ -89,35 +75,20 @@ impl<'a> Directories<'a> {
         self.follow()
     }
 
-    /// The slot that the link names.
-    fn linked(&self) -> Option<String> {
-        let target = fs::read_link(self.root.join(CURRENT)).ok()?;
-        let slot = target.to_str()?;
-        SLOTS.contains(&slot).then(|| slot.to_owned())
-    }
-
     /// Lets the link follow the state.
-    fn follow(&mut self) -> Result<(), SlotError> {
-        let wanted = self.state.current().map(|held| held.slot.clone());
-        if self.linked() == wanted {
-            return Ok(());
-        }
-        let link = self.root.join(CURRENT);
-        if let Some(slot) = wanted {
-            let new = self.root.join(format!("{CURRENT}.new"));
-            self.disk.remove_file(&new)?;
-            self.disk.link(Path::new(&slot), &new)?;
-            self.disk.rename(&new, &link)?;
-        } else {
-            // Nothing that came by an update works: the program of the package is started again.
-            self.disk.remove_file(&link)?;
-        }
-        Ok(self.disk.sync_directory(&self.root)?)
+    fn follow(&self) -> Result<(), SlotError> {
+        let current = self.state.current();
+        let slot = current.map(|held| held.slot.as_str());
+        Ok(self.pair.follow(slot)?)
     }
 
     fn save(&self) -> Result<(), SlotError> {
         let bytes = self.state.to_bytes();
-        Ok(disk::replace(self.disk, &self.root.join(STATE), &bytes)?)
+        Ok(disk::replace(
+            self.pair.disk(),
+            &self.pair.root().join(STATE),
+            &bytes,
+        )?)
     }
 
     /// Writes the changed state; the one before stays when that fails.
@@ -133,17 +104,13 @@ impl<'a> Directories<'a> {
 
     /// The slot that is not gone back to.
     fn spare(&self) -> &'static str {
-        let good = self.state.good.as_ref().map(|held| held.slot.as_str());
-        if good == Some(SLOTS[0]) {
-            SLOTS[1]
-        } else {
-            SLOTS[0]
-        }
+        let good = self.state.good.as_ref();
+        other_than(good.map(|held| held.slot.as_str()))
     }
 
     /// The release in a slot, if every file of it is there and right.
     fn whole(&self, slot: &str) -> Option<Release> {
-        let directory = self.root.join(slot);
+        let directory = self.pair.root().join(slot);
         let manifest =
             disk::read(&directory.join(RELEASE_TARGET), RELEASE_BYTES_MAX as u64).ok()??;
         let release = Release::parse(&manifest).ok()?;
@@ -164,9 +131,11 @@ impl<'a> Directories<'a> {
         content: &dyn Content,
     ) -> Result<(), SlotError> {
         let mut reader = Checked::new(content.open(index), entry.size);
-        let written =
-            self.disk
-                .write_new(&directory.join(&entry.path), entry.mode.bits(), &mut reader);
+        let written = self.pair.disk().write_new(
+            &directory.join(&entry.path),
+            entry.mode.bits(),
+            &mut reader,
+        );
         match written {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 return Err(SlotError::ContentWrong { index });
@@ -186,7 +155,7 @@ impl Slots for Directories<'_> {
     }
 
     fn running_files(&self) -> Option<PathBuf> {
-        self.linked().map(|slot| self.root.join(slot))
+        self.pair.linked().map(|slot| self.pair.root().join(slot))
     }
 
     fn stage(
@@ -202,10 +171,12 @@ impl Slots for Directories<'_> {
         if self.whole(spare).as_ref() == Some(release) {
             return Ok(());
         }
-        let staging = self.root.join(STAGING);
-        self.disk.remove_directory(&staging)?;
-        self.disk.remove_directory(&self.root.join(spare))?;
-        self.disk.create_directory(&staging)?;
+        let staging = self.pair.root().join(STAGING);
+        self.pair.disk().remove_directory(&staging)?;
+        self.pair
+            .disk()
+            .remove_directory(&self.pair.root().join(spare))?;
+        self.pair.disk().create_directory(&staging)?;
         let mut directories = BTreeSet::new();
         for entry in &release.files {
             for directory in Path::new(&entry.path).ancestors().skip(1) {
@@ -214,19 +185,22 @@ impl Slots for Directories<'_> {
         }
         // A set of paths is in the order from above to below.
         for directory in &directories {
-            self.disk.create_directory(directory)?;
+            self.pair.disk().create_directory(directory)?;
         }
         for (index, entry) in release.files.iter().enumerate() {
             self.write(&staging, index, entry, content)?;
         }
         let mut manifest = manifest;
-        self.disk
+        self.pair
+            .disk()
             .write_new(&staging.join(RELEASE_TARGET), 0o644, &mut manifest)?;
         for directory in directories.iter().rev() {
-            self.disk.sync_directory(directory)?;
+            self.pair.disk().sync_directory(directory)?;
         }
-        self.disk.rename(&staging, &self.root.join(spare))?;
-        Ok(self.disk.sync_directory(&self.root)?)
+        self.pair
+            .disk()
+            .rename(&staging, &self.pair.root().join(spare))?;
+        Ok(self.pair.disk().sync_directory(self.pair.root())?)
     }
 
     fn switch(
@@ -236,7 +210,9 @@ impl Slots for Directories<'_> {
         now: Timestamp,
     ) -> Result<(), SlotError> {
         let slot = self.spare().to_owned();
-        if self.state.trial.is_some() || !self.root.join(&slot).join(RELEASE_TARGET).is_file() {
+        if self.state.trial.is_some()
+            || !self.pair.root().join(&slot).join(RELEASE_TARGET).is_file()
+        {
             return Err(SlotError::Order);
         }
         let version = release.version;
@@ -257,19 +233,11 @@ impl Slots for Directories<'_> {
     }
 
     fn count_try(&mut self) -> Result<(), SlotError> {
-        self.change(|state| {
-            if let Some(trial) = &mut state.trial {
-                trial.tries = trial.tries.saturating_add(1);
-            }
-        })
+        self.change(State::count_try)
     }
 
     fn uncount_try(&mut self) -> Result<(), SlotError> {
-        self.change(|state| {
-            if let Some(trial) = &mut state.trial {
-                trial.tries = trial.tries.saturating_sub(1);
-            }
-        })
+        self.change(State::uncount_try)
     }
 
     fn mark_good(&mut self) -> Result<(), SlotError> {

@@ -8,6 +8,9 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::Path;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 /// Changes to a disk.
 pub trait Disk: fmt::Debug {
     /// Makes a directory; one that is there already is right.
@@ -121,6 +124,20 @@ pub(crate) fn replace(disk: &dyn Disk, path: &Path, mut bytes: &[u8]) -> io::Res
     disk.write_new(&new, 0o644, &mut bytes)?;
     disk.rename(&new, path)?;
     disk.sync_directory(directory)
+}
+
+/// As [`replace`], with a value as people read it.
+pub(crate) fn replace_json(disk: &dyn Disk, path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let bytes = serde_json::to_vec_pretty(value).map_err(io::Error::other)?;
+    replace(disk, path, &bytes)
+}
+
+/// The value of a small file; `None` for more bytes, or for another layout.
+pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8], bytes_max: usize) -> Option<T> {
+    if bytes.len() > bytes_max {
+        return None;
+    }
+    serde_json::from_slice(bytes).ok()
 }
 
 /// The bytes of a small file; `None` where there is none or where it is larger than was ever written.

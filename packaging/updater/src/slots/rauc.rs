@@ -75,7 +75,7 @@ impl<'a> Rauc<'a> {
         running: Option<Version>,
     ) -> Result<Self, SlotError> {
         disk.create_directory(&root.join(BUNDLES))?;
-        let lock = super::lock(root)?;
+        let lock = super::pair::lock(root)?.ok_or(SlotError::Locked)?;
         let bytes = disk::read(&root.join(STATE), STATE_BYTES_MAX as u64)?;
         let mut slots = Self {
             root: root.to_path_buf(),
@@ -239,19 +239,11 @@ impl Slots for Rauc<'_> {
     }
 
     fn count_try(&mut self) -> Result<(), SlotError> {
-        self.change(|state| {
-            if let Some(trial) = &mut state.trial {
-                trial.tries = trial.tries.saturating_add(1);
-            }
-        })
+        self.change(State::count_try)
     }
 
     fn uncount_try(&mut self) -> Result<(), SlotError> {
-        self.change(|state| {
-            if let Some(trial) = &mut state.trial {
-                trial.tries = trial.tries.saturating_sub(1);
-            }
-        })
+        self.change(State::uncount_try)
     }
 
     fn mark_good(&mut self) -> Result<(), SlotError> {

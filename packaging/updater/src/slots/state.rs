@@ -81,6 +81,20 @@ impl Default for State {
 }
 
 impl State {
+    /// What is on trial is tried once more.
+    pub(crate) fn count_try(&mut self) {
+        if let Some(trial) = &mut self.trial {
+            trial.tries = trial.tries.saturating_add(1);
+        }
+    }
+
+    /// The last try was none.
+    pub(crate) fn uncount_try(&mut self) {
+        if let Some(trial) = &mut self.trial {
+            trial.tries = trial.tries.saturating_sub(1);
+        }
+    }
+
     /// Reads a state; `None` when the bytes are none of this layout.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         if bytes.len() > STATE_BYTES_MAX {
