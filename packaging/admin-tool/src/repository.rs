@@ -469,7 +469,11 @@ impl Repository {
         let mut files = BTreeMap::new();
         for (name, file) in list.signed["targets"].as_object().ok_or_else(broken)? {
             let hash = file["hashes"]["sha256"].as_str().ok_or_else(broken)?;
-            let content = files::read_bounded(&self.target(name, hash), TARGET_BYTES_MAX)?;
+            let path = self.target(name, hash);
+            let content = files::read_bounded(&path, TARGET_BYTES_MAX)?;
+            if Described::of(&content).sha256.to_string() != hash {
+                return Err(RepositoryError::Broken { path });
+            }
             files.insert(name.clone(), content.to_vec());
         }
         Ok(files)
@@ -525,6 +529,8 @@ impl Repository {
         let root = self.root()?;
         self.check_root(root.version())?;
         self.check_targets(&root)?;
+        // What is listed is there as it was signed; the client below looks at the lists alone.
+        self.listed()?;
         let mut done = Done::default();
         let staged = tempfile::tempdir().map_err(at(&self.path))?;
         let metadata = staged.path().join(METADATA);

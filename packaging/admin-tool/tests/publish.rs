@@ -733,3 +733,22 @@ fn items_of_regions_reach_a_terminal_with_the_lowest_word_last() {
     fs::write(desk.path("bus-card/item.toml"), "version = 1 # changed").unwrap();
     assert!(desk.refused(&add).contains("higher version"));
 }
+
+#[test]
+fn a_file_that_rotted_on_the_desk_is_not_published() {
+    let desk = Desk::published();
+    let targets = desk.path("program/targets");
+    let name = fs::read_dir(&targets)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_string_lossy().ends_with(".chunks"))
+        .unwrap();
+    let mut content = fs::read(&name).unwrap();
+    *content.last_mut().unwrap() ^= 1;
+    fs::write(&name, content).unwrap();
+    let refused = desk.refused(&Desk::PUBLISH);
+    assert!(
+        refused.contains("is not what was written there"),
+        "{refused}"
+    );
+}

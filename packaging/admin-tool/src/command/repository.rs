@@ -117,8 +117,11 @@ Example:
         /// Where the web server finds it; it lies below its name there.
         #[arg(long)]
         to: PathBuf,
+        /// File of the online key.
+        #[arg(long)]
+        key_file: PathBuf,
         #[command(flatten)]
-        signing: Signing,
+        opening: Opening,
         #[command(flatten)]
         dry: Dry,
     },
@@ -214,14 +217,13 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Publish {
             directory,
             to,
-            signing,
+            key_file,
+            opening,
             dry,
         } => {
             let repository = Repository::open(&directory, dry.dry_run)?;
-            for key in signing.open()? {
-                tell(&repository.publish(&key, &to, now)?, dry)?;
-            }
-            Ok(ExitCode::SUCCESS)
+            let key = opening.open(&key_file, Signs::Ed25519)?;
+            tell(&repository.publish(&key, &to, now)?, dry)
         }
         Command::Show { directory } => {
             for line in Repository::open(&directory, true)?.describe(now)? {
