@@ -950,17 +950,7 @@ impl Loop {
 
     fn print_staff_slip(&mut self, ticket: Ticket, bits: Bits, now: Moment) -> Option<Event> {
         let failed = |code| Some(Event::Print(ticket, PrintNews::Failed(code)));
-        let print = NewPrint {
-            id: queue::mint(now),
-            transaction_id: None,
-            case_number: None,
-            kind: PrintKind::Slip,
-            digest: kiosk_sealing::sha256(&bits.rows),
-            pages: 1,
-            first_page: 1,
-            copy_no: 1,
-            reprint_of: None,
-        };
+        let print = first_copy(PrintKind::Slip, kiosk_sealing::sha256(&bits.rows), 1, now);
         if let Err(code) = self.enter_print(ticket, &print, String::new(), now) {
             return failed(code);
         }
@@ -979,23 +969,26 @@ impl Loop {
         pages: u32,
         now: Moment,
     ) -> Option<Event> {
+        let digest = kiosk_sealing::sha256(pdf.expose());
+        let print = first_copy(PrintKind::Page, digest, pages, now);
+        self.print_entered(ticket, &print, String::new(), pdf, now)
+    }
+
+    /// Enters pages into the ledger, then hands them to the printer.
+    fn print_entered(
+        &mut self,
+        ticket: Ticket,
+        print: &NewPrint,
+        item: String,
+        pdf: Arc<Sensitive<Vec<u8>>>,
+        now: Moment,
+    ) -> Option<Event> {
         let failed = |code| Some(Event::Print(ticket, PrintNews::Failed(code)));
-        let print = NewPrint {
-            id: queue::mint(now),
-            transaction_id: None,
-            case_number: None,
-            kind: PrintKind::Page,
-            digest: kiosk_sealing::sha256(pdf.expose()),
-            pages,
-            first_page: 1,
-            copy_no: 1,
-            reprint_of: None,
-        };
-        if let Err(code) = self.enter_print(ticket, &print, String::new(), now) {
+        if let Err(code) = self.enter_print(ticket, print, item, now) {
             return failed(code);
         }
         self.move_print(ticket, PrintState::Printing, None, now);
-        failed(self.put_pages(ticket, pdf, pages).err()?)
+        failed(self.put_pages(ticket, pdf, print.pages).err()?)
     }
 
     fn print_pages(
@@ -1006,24 +999,12 @@ impl Loop {
         pages: u32,
         now: Moment,
     ) -> Option<Event> {
-        let failed = |code| Some(Event::Print(ticket, PrintNews::Failed(code)));
+        let digest = kiosk_sealing::sha256(credential.pdf.expose());
         let print = NewPrint {
-            id: queue::mint(now),
-            transaction_id: None,
             case_number: Some(credential.number.clone()),
-            kind: PrintKind::Page,
-            digest: kiosk_sealing::sha256(credential.pdf.expose()),
-            pages,
-            first_page: 1,
-            copy_no: 1,
-            reprint_of: None,
+            ..first_copy(PrintKind::Page, digest, pages, now)
         };
-        if let Err(code) = self.enter_print(ticket, &print, item, now) {
-            return failed(code);
-        }
-        self.move_print(ticket, PrintState::Printing, None, now);
-        let pdf = Arc::clone(&credential.pdf);
-        failed(self.put_pages(ticket, pdf, pages).err()?)
+        self.print_entered(ticket, &print, item, Arc::clone(&credential.pdf), now)
     }
 
     /// Hands pages to the printer, moved first where it begins at another place than it should.
@@ -1170,6 +1151,21 @@ impl Loop {
             Ok(owed) => self.missed = owed,
             Err(error) => tracing::error!(code = error.code(), %error, "last case"),
         }
+    }
+}
+
+/// The ledger's entry of a first copy that speaks of no case.
+fn first_copy(kind: PrintKind, digest: [u8; 32], pages: u32, now: Moment) -> NewPrint {
+    NewPrint {
+        id: queue::mint(now),
+        transaction_id: None,
+        case_number: None,
+        kind,
+        digest,
+        pages,
+        first_page: 1,
+        copy_no: 1,
+        reprint_of: None,
     }
 }
 
