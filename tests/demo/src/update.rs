@@ -3,8 +3,8 @@
 //! releases are made by the real `kiosk-admin`, releases are taken by the real `kiosk-updater`, from a
 //! web server that knows nothing of either.
 //!
-//! The release that is broken is the good one with a slip printer driver that takes the printer for
-//! one of another make: it starts, it paints, and it does not print.
+//! The release that is broken is the good one with a slip printer driver that looks for its printer
+//! where it is not: it starts, it paints, and it does not print.
 
 use std::fs;
 use std::io::Write;
@@ -54,6 +54,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_mins(10);
 /// How long the platform and the terminals may take to hear of each other.
 const HEARD: Duration = Duration::from_mins(2);
+/// Where no printer listens: the port that was once for multiplexing (RFC 1078).
+const NOWHERE: &str = "tcp:127.0.0.1:1";
 /// The program's name in a slot, as the unit names it, and the demo's own beside it.
 const IN_SLOT: &str = "bin/kiosk";
 const BESIDE: &str = "bin/kiosk-demo";
@@ -106,7 +108,7 @@ pub fn play(out: &Path, setting: &Setting, console: &mut dyn Write) -> anyhow::R
     outcome
 }
 
-/// The `kiosk.toml` of a program whose slip printer driver takes the printer for another make.
+/// The `kiosk.toml` of a program whose slip printer driver does not find the printer.
 ///
 /// # Errors
 /// The configuration of the demo cannot be read or the other one not be written.
@@ -119,9 +121,7 @@ pub fn without_printer(config: &Path) -> anyhow::Result<PathBuf> {
         .filter_map(toml::Value::as_table_mut)
         .find(|device| device.get("class").and_then(toml::Value::as_str) == Some("slip-printer"))
         .context("no slip printer is configured")?;
-    let mut options = toml::Table::new();
-    options.insert("profile".to_owned(), "custom".into());
-    printer.insert("options".to_owned(), options.into());
+    printer.insert("port".to_owned(), NOWHERE.into());
     let changed = config.with_file_name("kiosk-broken.toml");
     fs::write(&changed, toml::to_string(&table)?)?;
     Ok(changed)

@@ -95,6 +95,8 @@ impl Site {
             "repository": { "url": place.repository },
             // The loopback is no thin line, and the demo shall end.
             "line": { "bytes_per_s": 200_000_000 },
+            // What is lost on the bench does not come back by warming up.
+            "trial": { "patience_s": 1 },
             "paths": { "state": state, "root": place.root },
             "programs": {
                 "restart": [setting.program, "restart", "--service", socket],
