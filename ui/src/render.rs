@@ -180,7 +180,7 @@ fn is_other_page(shown: &View, next: &View) -> bool {
         | Screen::Rating { .. }
         | Screen::Problem { .. }
         | Screen::Leave { .. } => String::new(),
-        Screen::Staff(page) => format!("{}/{}/{}", page.name, page.title, page.subtitle),
+        Screen::Staff(page) => format!("{}/{}", page.name, page.title),
     };
     shown.screen.name() != next.screen.name()
         || step(shown) != step(next)
@@ -485,7 +485,6 @@ fn staff_page(page: &StaffPage) -> Page<'_> {
     }));
     Page {
         title: &page.title,
-        hint: &page.subtitle,
         message: &page.intro,
         error: &page.warning,
         reading: if page.is_busy {

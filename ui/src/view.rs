@@ -270,8 +270,6 @@ pub struct StaffPage {
     pub name: String,
     /// Heading. Lists start at their first page again when it or the name changes.
     pub title: String,
-    /// Smaller line under the heading, for instance the name of one device among several; may be empty.
-    pub subtitle: String,
     /// Who is here and as what; empty before the unlocking.
     pub person: String,
     /// Minutes and seconds left of the permission, in seconds.

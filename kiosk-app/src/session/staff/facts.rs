@@ -404,7 +404,6 @@ impl Mode {
         let mut page = StaffPage {
             name: topic_word(&facts.topic).to_owned(),
             title: menu::title_on(sight, &facts.topic),
-            subtitle: menu::subtitle(sight, &facts.topic),
             is_busy: facts.facts.is_none() && facts.code.is_empty(),
             ..StaffPage::default()
         };

@@ -88,22 +88,15 @@ pub(super) fn title(lang: Lang, topic: &Topic) -> String {
     text(lang, key).to_owned()
 }
 
-/// The title where the page is known to be of one thing: a device is called by what it is.
+/// The title where the page is known to be of one thing: a device is called by what it is, and by the
+/// name that its place gave it. In one line, for pictures and rows need the rest of the page.
 pub(super) fn title_on(sight: &Sight<'_>, topic: &Topic) -> String {
     if let Topic::Device(device) = topic {
-        return class_of(sight, device).to_owned();
-    }
-    title(sight.lang, topic)
-}
-
-/// What tells one thing from others of its kind, under the title: the name that its place gave it.
-pub(super) fn subtitle(sight: &Sight<'_>, topic: &Topic) -> String {
-    if let Topic::Device(device) = topic {
-        device.clone()
+        format!("{} · {device}", class_of(sight, device))
     } else if let Topic::Monitor(device) = topic {
-        format!("{} {device}", class_of(sight, device))
+        format!("{} · {device}", title(sight.lang, topic))
     } else {
-        String::new()
+        title(sight.lang, topic)
     }
 }
 
