@@ -44,8 +44,10 @@ const GOOD: Version = Version::new(0, 2, 0);
 const BROKEN: Version = Version::new(0, 3, 0);
 /// Where the first wave ends, in percent.
 const FIRST_PERCENT: u16 = 34;
-/// When everybody else follows, in seconds after the publication. Chosen: the first one is done.
+/// When everybody else follows, in seconds after the publication. Chosen: the first one is done with
+/// the good release; with the broken one it has time for every examination, and the operator to act.
 const REST_AFTER_S: u64 = 60;
+const REST_AFTER_BROKEN_S: u64 = 900;
 /// Longest jitter inside a wave.
 const SPREAD_S: u64 = 5;
 /// How often each updater looks; in the field an hour.
@@ -215,7 +217,7 @@ impl<'a> Day<'a> {
     fn roll_out(&mut self, report: &mut Report) -> anyhow::Result<()> {
         let tree = self.tree("good", false)?;
         report.good_bytes = size_of(&tree)?;
-        let first = self.publish(GOOD, &tree, None)?;
+        let first = self.publish(GOOD, &tree, REST_AFTER_S, None)?;
         let (began, sent) = (now(), self.web.sent_bytes());
         let words =
             format!("{GOOD} is published: {first} first, the others {REST_AFTER_S} s later.");
@@ -249,7 +251,7 @@ impl<'a> Day<'a> {
     fn roll_back(&mut self, report: &mut Report) -> anyhow::Result<()> {
         let tree = self.tree("broken", true)?;
         let before = self.first.clone();
-        let first = self.publish(BROKEN, &tree, Some(&before))?;
+        let first = self.publish(BROKEN, &tree, REST_AFTER_BROKEN_S, Some(&before))?;
         let (began, sent) = (now(), self.web.sent_bytes());
         let words = format!("{BROKEN}, which cannot print, is published: {first} first.");
         self.say(&words)?;
@@ -350,6 +352,7 @@ impl<'a> Day<'a> {
         &mut self,
         version: Version,
         tree: &Path,
+        rest_after_s: u64,
         before: Option<&str>,
     ) -> anyhow::Result<String> {
         let (seed, first) = (1..10_000)
@@ -361,7 +364,7 @@ impl<'a> Day<'a> {
             seed,
             hardware: HARDWARE,
             first_percent: FIRST_PERCENT,
-            rest_after_s: REST_AFTER_S,
+            rest_after_s,
             spread_s: SPREAD_S,
         })?;
         self.operator.publish(&self.published)?;
