@@ -522,3 +522,37 @@ fn a_dead_letter_is_told_in_words_with_the_way_out() {
     let closed = list(false);
     assert!(closed.iter().all(|row| !row.needs_somebody));
 }
+
+#[test]
+fn whoever_asks_whether_a_release_is_held_is_told_by_the_desired_state_in_force() {
+    let world = World::new();
+    let ask = |version: &str| {
+        let version = version.to_owned();
+        world
+            .counter()
+            .ask(&Ask::Held { version }, &[], &mut std::io::sink(), now())
+            .unwrap()
+    };
+    assert_eq!(ask("0.3.0"), Answer::Held { is_held: false });
+    let body = |held: &str| {
+        format!(
+            "{{\"terminal\":\"T001\",\"version\":1,\"issued_at\":\"2026-11-22T00:00:00Z\",\
+             \"suspended_items\":[],\"sealing_key\":\"{}\",\"bytes_per_s\":null,\"off_hours\":null,\
+             \"heartbeat_s\":60,\"held_releases\":{held}}}",
+            world.platform.sealing_key()
+        )
+    };
+    let store = |version, body: &str| {
+        world
+            .open()
+            .set_desired_state(version, body, now().at)
+            .unwrap()
+    };
+    assert!(store(1, &body("[\"0.3.0\"]")));
+    assert_eq!(ask("0.3.0"), Answer::Held { is_held: true });
+    assert_eq!(ask("0.3"), Answer::Held { is_held: false });
+    assert!(!store(1, &body("[]")), "not newer");
+    assert_eq!(ask("0.3.0"), Answer::Held { is_held: true });
+    assert!(store(2, "{}"), "what nobody can read");
+    assert!(matches!(ask("0.3.0"), Answer::Refused { .. }));
+}

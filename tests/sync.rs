@@ -9,10 +9,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use central_platform::tls::{TestCertificates, test_certificates};
-use central_platform::{Config, Enroll, Fault, Platform as Central, Signatures};
+use central_platform::{Config, Enroll, Fault, HoldRule, Platform as Central, Signatures};
 use kiosk_app::clock;
 use kiosk_app::event::{Event, Order};
-use kiosk_app::platform::{DeviceVitals, Identity, Platform, Vitals};
+use kiosk_app::platform::{
+    DeviceVitals, Identity, Platform, RolledBack, UpdateVitals, Vitals, desired,
+};
 use kiosk_app::runtime::Input;
 use kiosk_sealing::{
     Algorithm, DeviceKey, RecipientKey, RecipientSecret, Suite, attachment_context,
@@ -637,6 +639,48 @@ fn the_heartbeat_carries_how_the_terminal_is() {
         drop(world.line.inputs.recv_timeout(Duration::from_millis(100)));
     }
     panic!("no catalogue");
+}
+
+#[test]
+fn a_release_that_was_taken_back_is_held_for_everybody() {
+    let mut world = world_with(|config| {
+        config.hold = HoldRule {
+            terminals: 1,
+            percent: 10,
+        };
+    });
+    world.line.platform.report(Vitals {
+        update: Some(UpdateVitals {
+            version: "0.2.0".to_owned(),
+            slot: "a".to_owned(),
+            state: "rolled-back".to_owned(),
+            rolled_back: Some(RolledBack {
+                version: "0.3.0".to_owned(),
+                code: "update.device-lost".to_owned(),
+                reason: "slip-printer: it worked before".to_owned(),
+            }),
+            ..UpdateVitals::default()
+        }),
+        ..Vitals::default()
+    });
+    world.admin(
+        "/admin/desired-state",
+        &json!({ "terminal": TERMINAL, "heartbeat_s": 10 }),
+    );
+    world.line.wait(|event| matches!(event, Event::Link(true)));
+    let cache = world.line.cache.another().unwrap();
+    let held = || {
+        let stored = cache.desired_state().unwrap();
+        stored.map_or_else(Vec::new, |stored| {
+            desired::read(stored.body.as_bytes()).unwrap().held_releases
+        })
+    };
+    world.line.until(|| held() == ["0.3.0"]);
+    world.admin(
+        "/admin/holds",
+        &json!({ "version": "0.3.0", "is_held": false }),
+    );
+    world.line.until(|| held().is_empty());
 }
 
 /// A platform that says the same commands again and again, and counts the results.

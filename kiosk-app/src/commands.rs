@@ -202,6 +202,14 @@ pub(crate) fn verify(
     })
 }
 
+/// Whether the platform holds a release back.
+pub(crate) fn is_held(config: &Config, version: String) -> anyhow::Result<bool> {
+    let Answer::Held { is_held } = ask(&mut counter(config)?, &Ask::Held { version }, &[])? else {
+        bail!("the terminal answered something else");
+    };
+    Ok(is_held)
+}
+
 pub(crate) fn export_audit(config: &Config, path: &Path) -> anyhow::Result<ExitCode> {
     let mut counter = counter(config)?;
     let mut file = OpenOptions::new()

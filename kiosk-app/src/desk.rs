@@ -20,7 +20,7 @@ use crate::clock::Moment;
 use crate::config::Config;
 use crate::devices::socket;
 use crate::keys::Keys;
-use crate::platform::Platform;
+use crate::platform::{Platform, desired};
 use crate::problem;
 use crate::words::Lang;
 
@@ -89,6 +89,11 @@ pub enum Ask {
     Audit {},
     /// The public key of the terminal.
     Key {},
+    /// Whether the platform holds a release back: neither fetched nor switched to.
+    Held {
+        /// The release.
+        version: String,
+    },
 }
 
 impl Ask {
@@ -191,6 +196,11 @@ pub enum Answer {
         key_id: String,
         /// Its algorithm.
         algorithm: String,
+    },
+    /// Whether the release is held back.
+    Held {
+        /// True while the desired state in force names it.
+        is_held: bool,
     },
     /// It was done.
     Done {
@@ -331,6 +341,7 @@ impl Desk {
             Ask::Verify { anchor } => self.verify(anchor.as_ref()),
             Ask::Audit {} => self.export_audit(out),
             Ask::Key {} => Ok(self.key()),
+            Ask::Held { version } => self.held(&version),
         };
         answer.unwrap_or_else(|refusal| Answer::Refused {
             code: refusal.code.to_owned(),
@@ -550,6 +561,19 @@ impl Desk {
             head: self.head()?,
             findings: Vec::new(),
         })
+    }
+
+    /// By the desired state that was verified when it came; an older one never replaced it.
+    fn held(&self, version: &str) -> Result<Answer, Refusal> {
+        let Some(stored) = self.cache.desired_state()? else {
+            return Ok(Answer::Held { is_held: false });
+        };
+        let state = desired::read(stored.body.as_bytes()).map_err(|error| Refusal {
+            code: error.code(),
+            words: in_words(error.code(), &error.to_string()),
+        })?;
+        let is_held = state.held_releases.iter().any(|held| held == version);
+        Ok(Answer::Held { is_held })
     }
 
     fn key(&self) -> Answer {

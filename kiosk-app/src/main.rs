@@ -88,6 +88,16 @@ enum Command {
         #[arg(long, default_value = "/etc/kiosk/kiosk.toml")]
         config: PathBuf,
     },
+    /// Whether the platform holds a release back: the updater asks before it fetches or switches.
+    ///
+    /// Exit status 0: it does not; 2: nobody can tell; 4: it does.
+    Held {
+        /// Configuration file.
+        #[arg(long, default_value = "/etc/kiosk/kiosk.toml")]
+        config: PathBuf,
+        /// The release, such as 1.4.2.
+        version: String,
+    },
     /// Look at the devices, also while the terminal runs; exit status 1 when one is not ready.
     Devices {
         /// Configuration file.
@@ -244,6 +254,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::SafeMode(arguments) => safe_mode::run(&arguments),
         Command::Selftest(arguments) => selftest_command::run(&arguments),
         Command::Visit { config } => visit(&config),
+        Command::Held { config, version } => held(&config, version),
         Command::Devices {
             config,
             json,
@@ -294,6 +305,23 @@ fn visit(config: &Path) -> anyhow::Result<ExitCode> {
         })) => ("nobody is at the terminal", 0),
         Ok(Some(Answer::Visit { is_under_way: true })) => ("somebody is at the terminal", 1),
         Ok(Some(_)) | Err(_) => ("the terminal does not answer", 2),
+    };
+    writeln!(std::io::stdout(), "{words}")?;
+    Ok(ExitCode::from(status))
+}
+
+/// Status by which a release is said to be held back: one that nothing else ends with by accident.
+const HELD_STATUS: u8 = 4;
+
+fn held(config: &Path, version: String) -> anyhow::Result<ExitCode> {
+    let asked = configuration(config).and_then(|config| commands::is_held(&config, version));
+    let (words, status) = match asked {
+        Ok(false) => ("the platform does not hold it back".to_owned(), 0),
+        Ok(true) => (
+            "the platform holds it back: it is neither fetched nor switched to".to_owned(),
+            HELD_STATUS,
+        ),
+        Err(error) => (format!("nobody can tell: {error:#}"), 2),
     };
     writeln!(std::io::stdout(), "{words}")?;
     Ok(ExitCode::from(status))

@@ -38,7 +38,7 @@ mod tls;
 pub use catalogue::read_catalogue;
 pub use client::{Client, Identity};
 pub use error::{PlatformError, Words};
-pub use heartbeat::{DeviceVitals, UsageVitals, Vitals};
+pub use heartbeat::{DeviceVitals, RolledBack, UpdateVitals, UsageVitals, Vitals};
 
 use desired::DesiredState;
 use drain::Policy;

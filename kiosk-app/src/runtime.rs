@@ -22,7 +22,7 @@ use crate::boot::{Boot, Mode};
 use crate::calibration::Calibrations;
 use crate::catalogue::{Catalogue, Offered, Offering, item::template_path};
 use crate::clock::{self, Moment};
-use crate::config::Config;
+use crate::config::{Config, Paths};
 use crate::desk::Desk;
 use crate::devices;
 use crate::diary::DeviceDiary;
@@ -364,8 +364,8 @@ struct Loop {
     offering_alarm: Option<DeviceVitals>,
     /// When it is looked next whether there are other items, on the monotonic clock.
     offering_at: Duration,
-    /// Where the durable state lies.
-    state: PathBuf,
+    /// Where things lie.
+    paths: Paths,
     sealing: Sealing,
     hub: Hub,
     /// Held only: dropping it ends the watch.
@@ -431,7 +431,7 @@ impl Loop {
             site,
             offering_alarm,
             offering_at: now.uptime + OFFERING_INTERVAL,
-            state: config.paths.state.clone(),
+            paths: config.paths.clone(),
             sealing: Sealing {
                 key: config.platform.sealing_key.clone(),
                 terminal: config.terminal.id.clone(),
@@ -562,7 +562,12 @@ impl Loop {
         let alarms = self.alarm.iter().chain(&self.offering_alarm);
         let mut devices: Vec<DeviceVitals> = alarms.cloned().collect();
         devices.extend(self.hub.roster().vitals());
-        self.platform.report(Vitals { devices, usage });
+        let update = workbench::update::vitals(&self.paths.updater, &self.paths.region());
+        self.platform.report(Vitals {
+            devices,
+            usage,
+            update,
+        });
     }
 
     /// A few steps of the check that the start had no time for.
@@ -863,7 +868,7 @@ impl Loop {
     }
 
     fn collect_logs(&self) -> Result<(), &'static str> {
-        match logging::current().collect(&self.state) {
+        match logging::current().collect(&self.paths.state) {
             Ok(path) => {
                 tracing::info!(path = %path.display(), "log collected");
                 Ok(())

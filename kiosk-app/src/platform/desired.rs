@@ -12,6 +12,8 @@ use super::drain::off_hours;
 
 /// Largest body in bytes; a thousand suspended items have 64 KiB at most.
 const BODY_BYTES_MAX: usize = 128 * 1024;
+/// Most releases that are held at once (`openapi.yaml`).
+const HELD_MAX: usize = 64;
 /// Most suspended items (`openapi.yaml`).
 const ITEMS_MAX: usize = 1000;
 /// Longest item id in bytes (`openapi.yaml`).
@@ -40,6 +42,8 @@ pub struct DesiredState {
     pub off_hours: Option<(Time, Time)>,
     /// Seconds between two heartbeats.
     pub heartbeat_s: u32,
+    /// Releases that are neither fetched nor switched to.
+    pub held_releases: Vec<String>,
 }
 
 /// As it is written.
@@ -52,6 +56,8 @@ struct Written {
     bytes_per_s: Option<u32>,
     off_hours: Option<String>,
     heartbeat_s: u32,
+    #[serde(default)]
+    held_releases: Vec<String>,
 }
 
 /// Opens a signed desired state and gives its body too, for the store.
@@ -90,6 +96,11 @@ pub fn read(body: &[u8]) -> Result<DesiredState, CommandError> {
     if !are_items {
         return Err(CommandError::Malformed("suspended_items"));
     }
+    let are_releases = written.held_releases.len() <= HELD_MAX
+        && written.held_releases.iter().all(|version| is_item(version));
+    if !are_releases {
+        return Err(CommandError::Malformed("held_releases"));
+    }
     if !HEARTBEAT_S.contains(&written.heartbeat_s) {
         return Err(CommandError::Malformed("heartbeat_s"));
     }
@@ -114,6 +125,7 @@ pub fn read(body: &[u8]) -> Result<DesiredState, CommandError> {
         bytes_per_s: written.bytes_per_s,
         off_hours,
         heartbeat_s: written.heartbeat_s,
+        held_releases: written.held_releases,
     })
 }
 
@@ -153,6 +165,10 @@ mod tests {
         let (state, kept) = open(&text, &keys, "T001").unwrap();
         assert_eq!((state.version, state.heartbeat_s), (3, 60));
         assert_eq!(kept.as_bytes(), body);
+        assert!(
+            state.held_releases.is_empty(),
+            "a platform of an earlier day"
+        );
         assert!(matches!(
             open(&text, &keys, "T002"),
             Err(CommandError::OtherTerminal)
@@ -182,6 +198,8 @@ mod tests {
         check("suspended_items", json!(["a b"]));
         check("suspended_items", json!(vec!["a"; 1001]));
         check("heartbeat_s", json!(9));
+        check("held_releases", json!(["1 2"]));
+        check("held_releases", json!(vec!["1.0.0"; 65]));
         check("bytes_per_s", json!(10));
         check("off_hours", json!("26:00-06:00"));
         check("sealing_key", json!("intl:"));

@@ -33,6 +33,8 @@ pub struct Vitals {
     pub devices: Vec<DeviceVitals>,
     /// What was done since the first start.
     pub usage: UsageVitals,
+    /// What the updater says; `None` where there is none, or none has run.
+    pub update: Option<UpdateVitals>,
 }
 
 /// How one device is.
@@ -59,6 +61,36 @@ pub struct UsageVitals {
     pub prints: u64,
 }
 
+/// Where the updater stands, in the words of `openapi.yaml` and within its bounds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct UpdateVitals {
+    /// The release that runs; empty for the program of the package.
+    pub version: String,
+    /// Its slot; empty without one.
+    pub slot: String,
+    /// `current`, `waiting`, `halted`, `trial`, `rolled-back` or `problem`.
+    pub state: String,
+    /// The release that is offered.
+    pub offered: Option<String>,
+    /// The release that was taken back last.
+    pub rolled_back: Option<RolledBack>,
+    /// When the operator's signatures end.
+    pub metadata_expires: Option<Timestamp>,
+    /// The set of items of the region.
+    pub items_version: Option<String>,
+}
+
+/// A release that was taken back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RolledBack {
+    /// The release.
+    pub version: String,
+    /// Problem code.
+    pub code: String,
+    /// What was wrong, in the updater's words.
+    pub reason: String,
+}
+
 #[derive(Serialize)]
 struct Beat<'a> {
     terminal: &'a str,
@@ -73,6 +105,8 @@ struct Beat<'a> {
     usage: UsageVitals,
     desired_version: u64,
     catalogue_etag: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    update: Option<UpdateVitals>,
 }
 
 #[derive(Serialize)]
@@ -271,6 +305,7 @@ impl Heartbeat {
                 .cache
                 .catalogue()?
                 .map_or_else(String::new, |catalogue| catalogue.etag),
+            update: vitals.update,
         };
         // Texts and numbers can always be written.
         Ok(serde_json::to_vec(&beat).expect("plain text and numbers become JSON"))

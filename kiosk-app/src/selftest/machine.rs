@@ -500,6 +500,7 @@ fn store(surroundings: &mut Surroundings, finding: &mut Finding) {
         | Answer::Part { .. }
         | Answer::Imported { .. }
         | Answer::Key { .. }
+        | Answer::Held { .. }
         | Answer::Done { .. } => finding.wrong("queue.store"),
     }
 }

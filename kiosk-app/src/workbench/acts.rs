@@ -340,6 +340,7 @@ impl Bench {
             | Answer::Imported { .. }
             | Answer::Verdict { .. }
             | Answer::Key { .. }
+            | Answer::Held { .. }
             | Answer::Done { .. } => Ok(words(text(lang, key))),
         }
     }

@@ -577,6 +577,7 @@ impl Bench {
             | Answer::Part { .. }
             | Answer::Imported { .. }
             | Answer::Key { .. }
+            | Answer::Held { .. }
             | Answer::Done { .. } => LogChain::default(),
         })
     }

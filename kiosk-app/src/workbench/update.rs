@@ -16,7 +16,9 @@ use uuid::Uuid;
 
 use super::tickets::level_of;
 use super::unlock::{TERMINAL, entry};
+use crate::catalogue::Region;
 use crate::clock::Moment;
+use crate::platform::{RolledBack, UpdateVitals};
 use crate::problem;
 
 /// Name of the wish, in the directory of the durable state.
@@ -27,6 +29,10 @@ pub const STATUS: &str = "status.json";
 pub const PROGRESS: &str = concat!("stick", ".json");
 /// Largest file of the updater that is read, in bytes; its status has one KiB.
 const FILE_BYTES_MAX: usize = 16 * 1024;
+/// Longest reason that is reported, in characters (`openapi.yaml`).
+const REASON_CHARS_MAX: usize = 512;
+/// Longest name of a slot that is reported, in characters (`openapi.yaml`).
+const SLOT_CHARS_MAX: usize = 32;
 /// Longest version and longest code that are shown, in characters.
 const WORD_CHARS_MAX: usize = 64;
 /// Layout of the wish.
@@ -89,6 +95,9 @@ pub struct TakenBack {
     pub version: String,
     /// Problem code.
     pub code: String,
+    /// What was wrong, in the updater's words.
+    #[serde(default)]
+    pub reason: String,
     /// When.
     pub at: Timestamp,
 }
@@ -139,6 +148,62 @@ pub fn read_status(bytes: &[u8]) -> Option<UpdateStatus> {
     Some(status)
 }
 
+/// What the heartbeat tells of the updater that keeps its files in `updater`, and of the set of items in
+/// `region`; `None` where no updater has run.
+pub(crate) fn vitals(updater: &Path, region: &Path) -> Option<UpdateVitals> {
+    let status = read_status(&bytes_of(&updater.join(STATUS))?)?;
+    Some(reported(status, Region::version_at(region)))
+}
+
+/// A status in the words of the contract. Whatever the file holds, the report stays within its bounds:
+/// one strange letter must not cost the platform the whole heartbeat.
+fn reported(status: UpdateStatus, items_version: Option<String>) -> UpdateVitals {
+    UpdateVitals {
+        version: status.running.as_deref().map(word).unwrap_or_default(),
+        slot: cut(&status.slot.unwrap_or_default(), SLOT_CHARS_MAX),
+        state: state_of(&status.phase).to_owned(),
+        offered: status
+            .offered
+            .map(|offered| cut(&word(&offered), SLOT_CHARS_MAX)),
+        rolled_back: status.last_roll_back.map(|back| RolledBack {
+            version: word(&back.version),
+            code: word(&back.code),
+            reason: cut(&back.reason, REASON_CHARS_MAX),
+        }),
+        metadata_expires: status.metadata_expires,
+        items_version: items_version.map(|version| cut(&version, WORD_CHARS_MAX)),
+    }
+}
+
+/// The updater's phases in the words of the contract.
+fn state_of(phase: &str) -> &'static str {
+    match phase {
+        "up-to-date" => "current",
+        "waiting" => "waiting",
+        "held" => "halted",
+        "trial" => "trial",
+        "rolled-back" => "rolled-back",
+        // Also a phase of a later updater: somebody looks at it, and no release counts as good by it.
+        _ => "problem",
+    }
+}
+
+/// The first so many characters.
+fn cut(text: &str, characters_max: usize) -> String {
+    text.chars()
+        .filter(|character| !character.is_control())
+        .take(characters_max)
+        .collect()
+}
+
+/// A version or a code: what the contract has no letter for is left out.
+fn word(text: &str) -> String {
+    text.chars()
+        .filter(|letter| letter.is_ascii_alphanumeric() || ".-_".contains(*letter))
+        .take(WORD_CHARS_MAX)
+        .collect()
+}
+
 /// Reads how an update from a stick goes; `None` for anything else. Bounded, never panics.
 pub fn read_progress(bytes: &[u8]) -> Option<StickProgress> {
     let mut progress: StickProgress = read(bytes)?;
@@ -159,11 +224,7 @@ fn read<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Option<T> {
 
 /// A word for the glass: short, and nothing that would break a line.
 fn shorten(word: &mut String) {
-    *word = word
-        .chars()
-        .filter(|character| !character.is_control())
-        .take(WORD_CHARS_MAX)
-        .collect();
+    *word = cut(word, WORD_CHARS_MAX);
 }
 
 /// A wish as the updater reads it. It stays, so that how it ended is written down after the restart too.
@@ -392,6 +453,36 @@ mod tests {
         let progress = read_progress(long.as_bytes()).unwrap();
         assert!(progress.is_over());
         assert_eq!(progress.version.unwrap().len(), WORD_CHARS_MAX);
+    }
+
+    #[test]
+    fn a_status_becomes_a_report_within_the_bounds_of_the_contract() {
+        let status = |phase: &str, reason: &str| {
+            let text = format!(
+                r#"{{"at":"2026-11-22T12:00:00Z","running":"1.4.2","slot":"b","phase":"{phase}",
+                    "offered":"1.4.3","last_roll_back":{{"version":"1.4.3 ü","code":"update.device-lost",
+                    "reason":"{reason}","at":"2026-11-22T11:00:00Z"}}}}"#
+            );
+            reported(read_status(text.as_bytes()).unwrap(), None)
+        };
+        for (phase, state) in [
+            ("up-to-date", "current"),
+            ("waiting", "waiting"),
+            ("held", "halted"),
+            ("trial", "trial"),
+            ("rolled-back", "rolled-back"),
+            ("problem", "problem"),
+            ("something-new", "problem"),
+        ] {
+            assert_eq!(status(phase, "").state, state, "{phase}");
+        }
+        let told = status("rolled-back", &"打印机".repeat(300));
+        assert_eq!(told.version, "1.4.2");
+        let back = told.rolled_back.unwrap();
+        assert_eq!(back.version, "1.4.3");
+        assert_eq!(back.reason.chars().count(), REASON_CHARS_MAX);
+        let nowhere = Path::new("/nonexistent");
+        assert_eq!(vitals(nowhere, nowhere), None);
     }
 
     #[test]
