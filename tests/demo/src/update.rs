@@ -1,7 +1,7 @@
 //! The administrator's day: three villages take a good release in waves, and are kept from a broken
-//! one, because the first to take it gives it back by itself and the operator then holds it. Keys and
-//! releases are made by the real `kiosk-admin`, releases are taken by the real `kiosk-updater`, from a
-//! web server that knows nothing of either.
+//! one, because the first to take it gives it back by itself and the platform then holds it for the
+//! others, before the operator has looked. Keys and releases are made by the real `kiosk-admin`, releases
+//! are taken by the real `kiosk-updater`, from a web server that knows nothing of either.
 //!
 //! The release that is broken is the good one with a slip printer driver that looks for its printer
 //! where it is not: it starts, it paints, and it does not print.
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use central_platform::HoldRule;
 use kiosk_update::engine::status::Phase;
 use kiosk_update::manifest::Version;
 use kiosk_update::waves::place_of;
@@ -45,9 +46,14 @@ const BROKEN: Version = Version::new(0, 3, 0);
 /// Where the first wave ends, in percent.
 const FIRST_PERCENT: u16 = 34;
 /// When everybody else follows, in seconds after the publication. Chosen: the first one is done with
-/// the good release; with the broken one it has time for every examination, and the operator to act.
+/// the good release; with the broken one it has time for every examination, and the others to hear.
 const REST_AFTER_S: u64 = 60;
 const REST_AFTER_BROKEN_S: u64 = 900;
+/// One that takes a release back is enough: three villages are the whole fleet.
+const HOLD: HoldRule = HoldRule {
+    terminals: 1,
+    percent: 10,
+};
 /// Longest jitter inside a wave.
 const SPREAD_S: u64 = 5;
 /// How often each updater looks; in the field an hour.
@@ -146,7 +152,7 @@ impl<'a> Day<'a> {
     fn begin(out: &Path, setting: &Setting, console: &'a mut dyn Write) -> anyhow::Result<Self> {
         let published = setting.directory.join("published");
         fs::create_dir_all(&published)?;
-        let platform = Arc::new(start_platform(&setting.directory.join("platform"))?);
+        let platform = Arc::new(start_platform(&setting.directory.join("platform"), HOLD)?);
         let operator = Operator::open(
             &setting.directory.join("office"),
             &setting.program.with_file_name("kiosk-admin"),
@@ -247,7 +253,7 @@ impl<'a> Day<'a> {
         self.picture("good")
     }
 
-    /// The broken release comes to one, which gives it back; the operator keeps it from the others.
+    /// The broken release comes to one, which gives it back; the platform keeps it from the others.
     fn roll_back(&mut self, report: &mut Report) -> anyhow::Result<()> {
         let tree = self.tree("broken", true)?;
         let before = self.first.clone();
@@ -267,8 +273,6 @@ impl<'a> Day<'a> {
                 report.rolled_back_ms = milliseconds_since(began);
                 rolled_back_at = Some(now());
                 self.say(&format!("{first}: {}", pass.status.words))?;
-                self.operator.change("pause")?;
-                self.operator.publish(&self.published)?;
             }
             pause(LOOK_EVERY);
         }
@@ -279,7 +283,7 @@ impl<'a> Day<'a> {
             "somebody runs something else than {GOOD}"
         );
         report.broken_sent_bytes = self.web.sent_bytes() - sent;
-        self.say("The operator has paused it: the others keep what they have.")?;
+        self.say("The platform holds it back: the others keep what they have.")?;
         self.picture("kept")
     }
 
@@ -337,12 +341,12 @@ impl<'a> Day<'a> {
         })
     }
 
-    /// How many are kept from what is offered.
+    /// How many are kept from what is offered, by the platform's order.
     fn held(&self) -> anyhow::Result<usize> {
         let mut held = 0;
         for site in &self.sites {
             let status = site.status()?;
-            held += usize::from(status.code.as_deref() == Some("update.halted"));
+            held += usize::from(status.code.as_deref() == Some("update.held"));
         }
         Ok(held)
     }

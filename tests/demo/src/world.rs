@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use central_platform::{Accepted, FaceAnswer, Fault, Platform};
+use central_platform::{Accepted, FaceAnswer, Fault, HoldRule, Platform};
 use kiosk_emulators::{Act, Bench, BenchConfig, CardSpec, IoBoardConfig, Ports, UpsConfig};
 use serde_json::json;
 
@@ -117,7 +117,10 @@ impl World {
             Bench::start(&directory.join("bench"), config).context("the bench does not start")?;
         let platform = match &setting.platform {
             Some(platform) => Arc::clone(platform),
-            None => Arc::new(start_platform(&directory.join("platform"))?),
+            None => Arc::new(start_platform(
+                &directory.join("platform"),
+                HoldRule::default(),
+            )?),
         };
         let launch = Launch {
             program: setting.program.clone(),
@@ -497,11 +500,14 @@ fn is_waiting(sight: &Sight) -> bool {
 ///
 /// # Errors
 /// The directory or a port cannot be had.
-pub fn start_platform(directory: &Path) -> anyhow::Result<Platform> {
+pub fn start_platform(directory: &Path, hold: HoldRule) -> anyhow::Result<Platform> {
     std::fs::create_dir_all(directory)?;
     let free_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    Platform::start(directory, free_port, platform_config()?)
-        .context("the reference platform does not start")
+    let config = central_platform::Config {
+        hold,
+        ..platform_config()?
+    };
+    Platform::start(directory, free_port, config).context("the reference platform does not start")
 }
 
 fn platform_config() -> anyhow::Result<central_platform::Config> {
@@ -581,7 +587,11 @@ fn terminal_config(
             "command_keys": [line.command_key],
             "probe_s": 1,
         },
-        "paths": { "state": directory.join("state"), "items": items },
+        "paths": {
+            "state": directory.join("state"),
+            "items": items,
+            "updater": directory.join("updater"),
+        },
         "device": [
             device("id-card", "id-card", "sdt", &ports.id_card.display().to_string()),
             device("qr-scanner", "qr-scanner", "newland", &ports.qr_scanner.display().to_string()),

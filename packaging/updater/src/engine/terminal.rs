@@ -94,8 +94,8 @@ pub struct Programs {
     /// Looks at a set of items whose directory follows; ends with 0 when it is right
     /// (`kiosk services check`).
     pub check_items: Vec<String>,
-    /// Asks whether the platform holds the release back whose version follows; ends with 4 when it does.
-    /// Today's terminal does not know the question, and nothing is held by it.
+    /// Asks whether the platform holds the release back whose version follows; ends with 4 when it does
+    /// (`kiosk held`). A terminal of an earlier day does not know the question: nothing is held by it.
     pub held: Vec<String>,
     /// Where the kernel lists input devices.
     pub input_devices: PathBuf,

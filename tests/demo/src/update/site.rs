@@ -102,8 +102,7 @@ impl Site {
                 "restart": [setting.program, "restart", "--service", socket],
                 "examine": kiosk(&["selftest", "--json"]),
                 "busy": kiosk(&["visit"]),
-                // No platform orders a hold here; the operator's own halt is signed.
-                "held": ["/bin/true"],
+                "held": kiosk(&["held"]),
             },
         });
         std::fs::write(&config, toml::to_string(&text)?)?;
