@@ -148,28 +148,8 @@ impl Destination {
         token: Zeroizing<String>,
         certificates: &Certificates,
     ) -> Result<Self, ImportError> {
-        let is_tls = url.starts_with("https://");
-        if !is_tls && !url.starts_with("http://") {
-            return Err(ImportError::Setup(format!(
-                "`{url}` must start with http:// or https://"
-            )));
-        }
-        if is_tls && certificates.ca.is_none() {
-            return Err(ImportError::Setup(
-                "https needs --ca: the certificate that vouches for the platform".to_owned(),
-            ));
-        }
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_LIMIT)
-            .timeout(PART_LIMIT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("kiosk-admin/", env!("CARGO_PKG_VERSION")))
-            .tls_backend_preconfigured(tls(certificates)?)
-            .build()
-            .map_err(|error| ImportError::Setup(error.to_string()))?;
         Ok(Self {
-            http,
+            http: client(url, certificates, PART_LIMIT)?,
             base: url.trim_end_matches('/').to_owned(),
             token,
         })
@@ -216,6 +196,34 @@ impl Destination {
     }
 }
 
+/// What speaks to a platform at `http://` or `https://`, and to nobody else.
+pub(crate) fn client(
+    url: &str,
+    certificates: &Certificates,
+    limit: Duration,
+) -> Result<reqwest::Client, ImportError> {
+    let is_tls = url.starts_with("https://");
+    if !is_tls && !url.starts_with("http://") {
+        return Err(ImportError::Setup(format!(
+            "`{url}` must start with http:// or https://"
+        )));
+    }
+    if is_tls && certificates.ca.is_none() {
+        return Err(ImportError::Setup(
+            "https needs --ca: the certificate that vouches for the platform".to_owned(),
+        ));
+    }
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT_LIMIT)
+        .timeout(limit)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .user_agent(concat!("kiosk-admin/", env!("CARGO_PKG_VERSION")))
+        .tls_backend_preconfigured(tls(certificates)?)
+        .build()
+        .map_err(|error| ImportError::Setup(error.to_string()))
+}
+
 /// Looks at a part as a whole.
 fn look(path: &Path, keys: &[PublicKey]) -> Result<Manifest, ImportError> {
     let input = BufReader::new(open(path)?);
@@ -253,7 +261,10 @@ fn read(path: &Path) -> Result<Vec<u8>, ImportError> {
 }
 
 /// A reply of at most so many bytes; a larger one is given up before it fills the memory.
-async fn bounded(mut reply: reqwest::Response, bytes_max: usize) -> Result<Vec<u8>, ImportError> {
+pub(crate) async fn bounded(
+    mut reply: reqwest::Response,
+    bytes_max: usize,
+) -> Result<Vec<u8>, ImportError> {
     let mut body = Vec::new();
     while let Some(chunk) = reply.chunk().await.map_err(ImportError::Unreachable)? {
         if body.len() + chunk.len() > bytes_max {
@@ -294,7 +305,7 @@ pub fn understand(body: &[u8]) -> Result<(Vec<ItemResult>, String), ImportError>
     Ok((results, reply.receipts))
 }
 
-fn problem_code(body: &[u8]) -> String {
+pub(crate) fn problem_code(body: &[u8]) -> String {
     let problem: ProblemReply = serde_json::from_slice(body).unwrap_or_default();
     plain(&problem.code)
 }

@@ -113,6 +113,11 @@ Example:
         #[command(subcommand)]
         command: command::items::Command,
     },
+    /// The terminals in the field, as the platform knows them.
+    Fleet {
+        #[command(subcommand)]
+        command: Box<command::fleet::Command>,
+    },
     Revoke(command::revoke::Revoke),
     Revoked(command::revoke::RevokedList),
     VerifyCertificate(command::certificate::VerifyCertificate),
@@ -259,6 +264,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Repository { command } => command::repository::run(command),
         Command::Release { command } => command::release::run(command),
         Command::Items { command } => command::items::run(command),
+        Command::Fleet { command } => command::fleet::run(*command),
         Command::Revoke(arguments) => command::revoke::revoke(arguments),
         Command::Revoked(arguments) => command::revoke::revoked(&arguments),
         Command::Keys { command } => command::key::run(command),

@@ -53,13 +53,7 @@ pub enum OrderError {
 /// [`OrderError`].
 pub fn sign(key: &DeviceKey, order: &Order) -> Result<String, OrderError> {
     let kind = order.kind.as_str();
-    let needs_item = OF_ITEMS.contains(&kind);
-    if !needs_item && !PLAIN.contains(&kind) {
-        return Err(OrderError::Unknown(kind.to_owned()));
-    }
-    if order.item.is_some() != needs_item {
-        return Err(OrderError::Item(kind.to_owned(), needs_item));
-    }
+    check(kind, order.item.is_some())?;
     if !(1..=LIFE_S_MAX).contains(&order.life_s) {
         return Err(OrderError::Life);
     }
@@ -84,6 +78,21 @@ pub fn sign(key: &DeviceKey, order: &Order) -> Result<String, OrderError> {
         signed::COMMAND,
         body.to_string().as_bytes(),
     )?)
+}
+
+/// Refuses a kind that no terminal understands, and an item that is missing or makes no sense.
+///
+/// # Errors
+/// `Unknown`, `Item`.
+pub fn check(kind: &str, has_item: bool) -> Result<(), OrderError> {
+    let needs_item = OF_ITEMS.contains(&kind);
+    if !needs_item && !PLAIN.contains(&kind) {
+        return Err(OrderError::Unknown(kind.to_owned()));
+    }
+    if has_item != needs_item {
+        return Err(OrderError::Item(kind.to_owned(), needs_item));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

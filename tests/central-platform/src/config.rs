@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use kiosk_sealing::Suite;
 use serde::Deserialize;
 
+use crate::limits::{Limit, NUMBER, within};
+use crate::region::is_region;
+
 /// Settings of a platform, also as `platform.toml`-shaped JSON for the program.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -38,6 +41,36 @@ pub struct Config {
     pub also_listen: Vec<SocketAddr>,
     /// When a release is held by itself.
     pub hold: HoldRule,
+    /// Who may look and change under `/admin` and read `/metrics`. While there is nobody, whoever
+    /// reaches the platform may: for a desk of its own only.
+    pub administrators: Vec<Administrator>,
+}
+
+/// Somebody, or a program, that looks after terminals.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Administrator {
+    /// As it stands in the log.
+    pub name: String,
+    /// SHA-256 of the token that is shown, in 64 hexadecimal digits.
+    pub token_sha256: String,
+    /// What is allowed.
+    pub role: Role,
+    /// Places such as `揭阳市/普宁市` whose terminals are seen and changed; none for all.
+    #[serde(default)]
+    pub regions: Vec<String>,
+}
+
+/// What an administrator may do; each may what the one before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Read.
+    View,
+    /// Command, suspend, place and enroll terminals; hold releases.
+    Operate,
+    /// Everything.
+    Own,
 }
 
 /// When the platform holds a release by itself: enough terminals took it back, and they are a
@@ -109,6 +142,12 @@ pub enum ConfigError {
     /// The file is not what it should be; the source names line and column.
     #[error("the configuration is wrong: {0}")]
     Parse(#[from] serde_json::Error),
+    /// An administrator is none.
+    #[error("administrator {number} needs a name of its own, a SHA-256 and places")]
+    Administrator {
+        /// Which one, from 1.
+        number: usize,
+    },
 }
 
 impl Default for Config {
@@ -134,6 +173,7 @@ impl Default for Config {
             import_token: None,
             also_listen: Vec::new(),
             hold: HoldRule::default(),
+            administrators: Vec::new(),
         }
     }
 }
@@ -142,9 +182,29 @@ impl Config {
     /// Reads a JSON file; what it leaves out keeps its default.
     ///
     /// # Errors
-    /// `Read` and `Parse`.
+    /// [`ConfigError`].
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+        let config: Self = serde_json::from_slice(&std::fs::read(path)?)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses what would only be found out when somebody is locked out.
+    fn check(&self) -> Result<(), ConfigError> {
+        for (place, each) in self.administrators.iter().enumerate() {
+            let is_alone = !self.administrators[..place]
+                .iter()
+                .any(|other| other.name == each.name || other.token_sha256 == each.token_sha256);
+            let fields = [
+                ("name", each.name.as_str(), NUMBER),
+                ("token_sha256", each.token_sha256.as_str(), Limit::Digest),
+            ];
+            let is_good = within(&fields).is_ok() && each.regions.iter().all(|of| is_region(of));
+            if !is_good || !is_alone {
+                return Err(ConfigError::Administrator { number: place + 1 });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -171,6 +231,36 @@ mod tests {
         assert_eq!(config.enroll, Enroll::Registered);
         assert!(config.tls.unwrap().client_ca.is_none());
         assert!(config.also_listen[0].is_ipv6());
+    }
+
+    #[test]
+    fn an_administrator_without_a_digest_or_a_name_of_its_own_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config");
+        let (a, b) = ("a".repeat(64), "b".repeat(64));
+        let one = |name: &str, digest: &str, region: &str| {
+            format!(
+                r#"{{"name": "{name}", "token_sha256": "{digest}", "role": "operate",
+                    "regions": ["{region}"]}}"#
+            )
+        };
+        for (list, is_good) in [
+            (one("a", &a, "揭阳市/普宁市"), true),
+            (one("a", "secret", "揭阳市"), false),
+            (one("a", &a, "揭阳市/"), false),
+            (one("", &a, "揭阳市"), false),
+            (
+                format!("{},{}", one("a", &a, "x"), one("a", &b, "x")),
+                false,
+            ),
+            (
+                format!("{},{}", one("a", &a, "x"), one("b", &a, "x")),
+                false,
+            ),
+        ] {
+            std::fs::write(&path, format!(r#"{{"administrators": [{list}]}}"#)).unwrap();
+            assert_eq!(Config::read(&path).is_ok(), is_good, "{list}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! against every misery.
 
 mod admin;
+mod administrators;
 mod carried;
 mod clock;
 mod config;
@@ -18,21 +19,26 @@ mod fleet;
 mod inflate;
 mod limits;
 mod messages;
+mod metrics;
 mod network;
+mod overview;
 mod platform;
 mod problem;
+mod region;
 mod router;
 mod seal;
 mod services;
 mod show;
 mod signature;
+mod standing;
 mod store;
 mod switches;
+pub mod telemetry;
 mod tickets;
 pub mod tls;
 mod uploads;
 
-pub use config::{Config, ConfigError, Enroll, HoldRule, Signatures, Tls};
+pub use config::{Administrator, Config, ConfigError, Enroll, HoldRule, Role, Signatures, Tls};
 pub use contract::{Contract, Placement};
 pub use database::DatabaseError;
 pub use platform::{Platform, PlatformError};

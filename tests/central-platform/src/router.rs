@@ -34,7 +34,10 @@ use crate::signature::{Speaker, identify};
 use crate::switches::Fault;
 use crate::tickets::TICKETS_BYTES_MAX;
 use crate::uploads::{PIECE_BYTES_MAX, TUS_VERSION, UploadAnswer};
-use crate::{admin, carried, clock, credential, fleet, inflate, services, tickets, uploads};
+use crate::{
+    admin, administrators, carried, clock, credential, fleet, inflate, overview, services, tickets,
+    uploads,
+};
 
 /// Longest time for one request; a certificate takes some tens of milliseconds, a cold start of
 /// the typesetter a second, a part of a bundle some seconds, and commands may be waited for.
@@ -52,7 +55,7 @@ const BUNDLE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Largest body of counters and of a heartbeat.
 const REPORT_BYTES_MAX: usize = 64 * 1024;
 /// Largest body of every other request.
-const SMALL_BODY_MAX: usize = 16 * 1024;
+pub(crate) const SMALL_BODY_MAX: usize = 16 * 1024;
 /// What the fault `endless-reply` sends at most: no terminal reads that far.
 const ENDLESS_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
@@ -72,8 +75,11 @@ pub(crate) fn router(world: &Arc<World>) -> Router {
         .fallback(|| async { Problem::not_found("request.path", "no such resource") })
         .layer(middleware::from_fn_with_state(Arc::clone(world), identify))
         .layer(middleware::from_fn_with_state(Arc::clone(world), misbehave));
+    let admit = middleware::from_fn_with_state(Arc::clone(world), administrators::admit);
     admin::router()
         .merge(tickets::admin_router())
+        .merge(overview::router())
+        .route_layer(admit)
         .merge(contract)
         .layer(DefaultBodyLimit::max(SMALL_BODY_MAX))
         .layer(middleware::from_fn(deadline))

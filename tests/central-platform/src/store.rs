@@ -7,9 +7,11 @@
 mod accept;
 mod hold;
 mod keys;
+mod log;
 mod order;
 mod remote;
 mod schema;
+mod standing;
 mod ticket;
 mod upload;
 
@@ -20,9 +22,12 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 pub(crate) use accept::Road;
+pub(crate) use hold::ReleaseOutcome;
+pub(crate) use log::NewAct;
 pub(crate) use order::{Made, PaymentAct, ShipmentStep};
 pub(crate) use remote::{NewCommand, Proof};
-pub(crate) use ticket::Kept;
+pub(crate) use standing::CaseCount;
+pub(crate) use ticket::{Kept, KeptTicket};
 pub(crate) use upload::{Appended, NewUpload, Upload};
 
 use crate::Config;

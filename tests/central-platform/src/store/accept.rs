@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 
 use super::keys::Secrets;
 use super::upload::{self, Upload};
-use super::{Store, StoreError};
+use super::{Store, StoreError, standing};
 use crate::database::{Database, Value};
 use crate::messages::{Attachment, PLAIN, Receipt, Transaction, TransactionResult, Verdict};
 use crate::problem::Problem;
@@ -223,6 +223,7 @@ fn take_effect(
                 Value::Text(&at),
             ],
         )?;
+        standing::count_case(database, terminal, &submitted.item, now)?;
     }
     Ok(true)
 }

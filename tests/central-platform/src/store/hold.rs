@@ -61,6 +61,7 @@ impl Store {
             if !is_news {
                 return Ok(());
             }
+            count_rollback(database, terminal, &back.code)?;
             let (good, taken_back) = counted(database, &back.version)?;
             if !is_too_many(rule, good, taken_back) {
                 return Ok(());
@@ -178,6 +179,16 @@ fn note(
         ],
     )?;
     Ok(written > 0)
+}
+
+/// Counts that a terminal took a release back; this never goes down, whatever becomes of the release.
+fn count_rollback(database: &mut Database, terminal: &str, code: &str) -> Result<(), StoreError> {
+    database.execute(
+        "INSERT INTO rollback_count (terminal, code, times) VALUES (?1, ?2, 1)
+         ON CONFLICT (terminal, code) DO UPDATE SET times = rollback_count.times + 1",
+        &[Value::Text(terminal), Value::Text(code)],
+    )?;
+    Ok(())
 }
 
 /// Terminals that marked a release good, and those that took it back.

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{ROWS_MAX, Store, StoreError};
-use crate::database::{Database, Value, stored};
+use super::{ROWS_MAX, Store, StoreError, standing};
+use crate::database::{Database, Row, Value, stored};
 use crate::messages::{CommandResult, Heartbeat, Settings};
 
 /// Most commands of one answer.
@@ -91,10 +91,11 @@ impl Store {
                     Value::Text(&document),
                 ],
             )?;
+            let terminal = heartbeat.terminal.as_str();
+            standing::note_terminal(database, terminal)?;
             let Some(anchor) = &heartbeat.audit else {
                 return Ok(());
             };
-            let terminal = heartbeat.terminal.as_str();
             if proof == Proof::Bad {
                 return raise(
                     database,
@@ -271,18 +272,22 @@ impl Store {
              ORDER BY position DESC LIMIT ?1",
             &[Value::Integer(ROWS_MAX)],
         )?;
-        rows.iter()
-            .map(|row| {
-                Ok(OpenCommand {
-                    id: row.text(0)?,
-                    terminal: row.text(1)?,
-                    kind: row.text(2)?,
-                    state: row.text(3)?,
-                    code: row.text(4)?,
-                    times_reported: row.count(5)?,
-                })
-            })
-            .collect()
+        rows.iter().map(open_command).collect()
+    }
+
+    /// The newest commands of one terminal.
+    pub(crate) fn commands_of(&mut self, terminal: &str) -> Result<Vec<OpenCommand>, StoreError> {
+        let rows = self.database.query(
+            "SELECT id, terminal, kind, state, code, times_reported FROM command
+             WHERE terminal = ?1 ORDER BY position DESC LIMIT ?2",
+            &[Value::Text(terminal), Value::Integer(COMMANDS_MAX)],
+        )?;
+        rows.iter().map(open_command).collect()
+    }
+
+    /// What a person must look into at one terminal.
+    pub(crate) fn alarms_of(&mut self, terminal: &str) -> Result<Vec<Alarm>, StoreError> {
+        alarms(&mut self.database, terminal)
     }
 
     /// Notes that a part of a bundle was imported; false when another content came under the
@@ -329,6 +334,17 @@ impl Store {
     }
 }
 
+fn open_command(row: &Row) -> Result<OpenCommand, StoreError> {
+    Ok(OpenCommand {
+        id: row.text(0)?,
+        terminal: row.text(1)?,
+        kind: row.text(2)?,
+        state: row.text(3)?,
+        code: row.text(4)?,
+        times_reported: row.count(5)?,
+    })
+}
+
 fn desired(database: &mut Database, terminal: &str) -> Result<Option<Desired>, StoreError> {
     let row = database.query_one(
         "SELECT version, settings, issued_at FROM desired_state WHERE terminal = ?1",
@@ -352,21 +368,7 @@ fn heard(database: &mut Database, terminal: String) -> Result<Heard, StoreError>
         &by,
     )?;
     let anchor = database.query_one("SELECT sequence FROM anchor WHERE terminal = ?1", &by)?;
-    let alarms = database.query(
-        "SELECT code, sequence, raised_at FROM alarm WHERE terminal = ?1
-         ORDER BY position LIMIT 1000",
-        &by,
-    )?;
-    let alarms: Result<_, StoreError> = alarms
-        .iter()
-        .map(|row| {
-            Ok(Alarm {
-                code: row.text(0)?,
-                sequence: row.count(1)?,
-                raised_at: row.text(2)?,
-            })
-        })
-        .collect();
+    let alarms = alarms(database, &terminal)?;
     let (received_at, document) = match heartbeat {
         Some(row) => (
             Some(row.text(0)?),
@@ -379,9 +381,26 @@ fn heard(database: &mut Database, terminal: String) -> Result<Heard, StoreError>
         received_at,
         heartbeat: document,
         audit_sequence: anchor.map(|row| row.count(0)).transpose()?,
-        alarms: alarms?,
+        alarms,
         terminal,
     })
+}
+
+fn alarms(database: &mut Database, terminal: &str) -> Result<Vec<Alarm>, StoreError> {
+    let rows = database.query(
+        "SELECT code, sequence, raised_at FROM alarm WHERE terminal = ?1
+         ORDER BY position LIMIT 1000",
+        &[Value::Text(terminal)],
+    )?;
+    rows.iter()
+        .map(|row| {
+            Ok(Alarm {
+                code: row.text(0)?,
+                sequence: row.count(1)?,
+                raised_at: row.text(2)?,
+            })
+        })
+        .collect()
 }
 
 fn raise(

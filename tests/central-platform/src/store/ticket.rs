@@ -40,6 +40,13 @@ impl Store {
         let document = serde_json::to_string(ticket)?;
         let revision = i64::from(ticket.revision);
         let is_open = Value::Integer(ticket.state.is_open().into());
+        let opened_at = ticket.opened_at.to_string();
+        let (state, level) = (
+            Value::Text(ticket.state.word()),
+            Value::Text(ticket.level.word()),
+        );
+        let respond_by = Value::Integer(ticket.respond_by.as_second());
+        let repair_by = Value::Integer(ticket.repair_by.as_second());
         self.database.transaction(|database| {
             let known = database.query_one(
                 "SELECT terminal, revision FROM ticket WHERE id = ?1",
@@ -48,8 +55,8 @@ impl Store {
             let Some(known) = known else {
                 database.execute(
                     "INSERT INTO ticket (id, terminal, revision, is_open, document, received_at,
-                        times_received)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)",
+                        times_received, state, level, opened_at, respond_by_s, repair_by_s)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?8, ?9, ?10, ?11)",
                     &[
                         Value::Text(&id),
                         Value::Text(terminal),
@@ -57,6 +64,11 @@ impl Store {
                         is_open,
                         Value::Text(&document),
                         Value::Text(&at),
+                        state,
+                        level,
+                        Value::Text(&opened_at),
+                        respond_by,
+                        repair_by,
                     ],
                 )?;
                 return Ok(Kept::Stored);
@@ -72,7 +84,8 @@ impl Store {
                 return Ok(Kept::Known);
             }
             database.execute(
-                "UPDATE ticket SET revision = ?2, is_open = ?3, document = ?4, received_at = ?5
+                "UPDATE ticket SET revision = ?2, is_open = ?3, document = ?4, received_at = ?5,
+                    state = ?6, level = ?7, opened_at = ?8, respond_by_s = ?9, repair_by_s = ?10
                  WHERE id = ?1",
                 &[
                     Value::Text(&id),
@@ -80,6 +93,11 @@ impl Store {
                     is_open,
                     Value::Text(&document),
                     Value::Text(&at),
+                    state,
+                    level,
+                    Value::Text(&opened_at),
+                    respond_by,
+                    repair_by,
                 ],
             )?;
             Ok(Kept::Stored)
