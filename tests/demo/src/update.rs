@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use central_platform::HoldRule;
+use central_platform::{HoldRule, Platform};
 use kiosk_update::engine::status::Phase;
 use kiosk_update::manifest::Version;
 use kiosk_update::waves::place_of;
@@ -32,11 +32,11 @@ pub use operator::Operator;
 pub use site::{Pass, Place, Site, restart};
 pub use web::Web;
 
-/// The terminals and where they stand: two villages of one town, one of another.
-const VILLAGES: [(&str, &str); 3] = [
-    ("D001", "440113001005"),
-    ("D002", "440113001006"),
-    ("D003", "440113002001"),
+/// The terminals and where they stand, by code and by name: two villages of one town, one of another.
+const VILLAGES: [(&str, &str, &str); 3] = [
+    ("D001", "440113001005", "演示市/演示县/东镇/一村"),
+    ("D002", "440113001006", "演示市/演示县/东镇/二村"),
+    ("D003", "440113002001", "演示市/演示县/西镇/三村"),
 ];
 /// The kind of hardware that they have.
 const HARDWARE: &str = "demo";
@@ -93,6 +93,8 @@ pub struct Report {
     pub updater_memory_kib: u64,
     /// Each pass of an updater that came to something else than the one before it.
     pub passes: Vec<Pass>,
+    /// Who runs what while the broken release is held, as the office sees it.
+    pub fleet: String,
     /// What is offered at the end, in the operator's words.
     pub offered: String,
 }
@@ -138,6 +140,7 @@ pub fn without_printer(config: &Path) -> anyhow::Result<PathBuf> {
 struct Day<'a> {
     out: PathBuf,
     console: &'a mut dyn Write,
+    platform: Arc<Platform>,
     operator: Operator,
     web: Web,
     sites: Vec<Site>,
@@ -152,12 +155,17 @@ impl<'a> Day<'a> {
     fn begin(out: &Path, setting: &Setting, console: &'a mut dyn Write) -> anyhow::Result<Self> {
         let published = setting.directory.join("published");
         fs::create_dir_all(&published)?;
-        let platform = Arc::new(start_platform(&setting.directory.join("platform"), HOLD)?);
         let operator = Operator::open(
             &setting.directory.join("office"),
             &setting.program.with_file_name("kiosk-admin"),
             &out.join("operator.log"),
         )?;
+        let administrator = operator.register()?;
+        let platform = start_platform(&setting.directory.join("platform"), |config| {
+            config.hold = HOLD;
+            config.administrators.push(administrator);
+        })?;
+        let platform = Arc::new(platform);
         operator.hold_ceremony()?;
         let web = Web::start(&published)?;
         let place = Place {
@@ -167,7 +175,8 @@ impl<'a> Day<'a> {
             root: &operator.root(),
         };
         let mut sites = Vec::new();
-        for (terminal, region) in VILLAGES {
+        for (terminal, region, name) in VILLAGES {
+            operator.place(&platform.url(), terminal, name)?;
             let setting = Setting {
                 terminal: terminal.to_owned(),
                 platform: Some(Arc::clone(&platform)),
@@ -187,6 +196,7 @@ impl<'a> Day<'a> {
         Ok(Self {
             out: out.to_owned(),
             console,
+            platform,
             operator,
             web,
             sites,
@@ -284,7 +294,21 @@ impl<'a> Day<'a> {
         );
         report.broken_sent_bytes = self.web.sent_bytes() - sent;
         self.say("The platform holds it back: the others keep what they have.")?;
+        self.look(report, &first)?;
         self.picture("kept")
+    }
+
+    /// The operator looks who runs what and why, without leaving the office.
+    fn look(&mut self, report: &mut Report, first: &str) -> anyhow::Result<()> {
+        let url = self.platform.url();
+        report.fleet = self.operator.fleet(&url)?;
+        let shown = self.operator.show(&url, first)?;
+        ensure!(
+            shown.contains("update.device-lost"),
+            "nobody in the office is told why {first} took it back:\n{shown}"
+        );
+        let words = report.fleet.clone();
+        self.say(&words)
     }
 
     /// The broken release is taken away; what was good is offered again, and nobody has to do anything.
@@ -414,7 +438,7 @@ fn alone(seed: u32) -> Option<&'static str> {
     let bound = u32::from(FIRST_PERCENT) * u32::from(kiosk_update::manifest::PLACES) / 100;
     let mut first = VILLAGES
         .iter()
-        .map(|(terminal, _)| *terminal)
+        .map(|(terminal, ..)| *terminal)
         .filter(|terminal| u32::from(place_of(terminal, seed)) < bound);
     let one = first.next()?;
     first.next().is_none().then_some(one)

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use central_platform::{Accepted, FaceAnswer, Fault, HoldRule, Platform};
+use central_platform::{Accepted, FaceAnswer, Fault, Platform};
 use kiosk_emulators::{Act, Bench, BenchConfig, CardSpec, IoBoardConfig, Ports, UpsConfig};
 use serde_json::json;
 
@@ -117,10 +117,7 @@ impl World {
             Bench::start(&directory.join("bench"), config).context("the bench does not start")?;
         let platform = match &setting.platform {
             Some(platform) => Arc::clone(platform),
-            None => Arc::new(start_platform(
-                &directory.join("platform"),
-                HoldRule::default(),
-            )?),
+            None => Arc::new(start_platform(&directory.join("platform"), |_| {})?),
         };
         let launch = Launch {
             program: setting.program.clone(),
@@ -500,13 +497,14 @@ fn is_waiting(sight: &Sight) -> bool {
 ///
 /// # Errors
 /// The directory or a port cannot be had.
-pub fn start_platform(directory: &Path, hold: HoldRule) -> anyhow::Result<Platform> {
+pub fn start_platform(
+    directory: &Path,
+    change: impl FnOnce(&mut central_platform::Config),
+) -> anyhow::Result<Platform> {
     std::fs::create_dir_all(directory)?;
     let free_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let config = central_platform::Config {
-        hold,
-        ..platform_config()?
-    };
+    let mut config = platform_config()?;
+    change(&mut config);
     Platform::start(directory, free_port, config).context("the reference platform does not start")
 }
 

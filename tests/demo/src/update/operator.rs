@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
+use central_platform::Administrator;
 use kiosk_update::manifest::Version;
 
 /// The repository of the program, and the operator's files beside it.
@@ -14,6 +15,12 @@ const REPOSITORY: &str = "program";
 const ROOT_KEYS: [&str; 3] = ["root-1.key", "root-2.key", "root-3.key"];
 const TARGETS_KEY: &str = "targets.key";
 const ONLINE_KEY: &str = "online.key";
+/// What the platform is shown.
+const TOKEN: &str = "operator.token";
+/// The day on which the villages got their terminals.
+const INSTALLED_ON: &str = "2026-03-01";
+/// Cases that the year asks of each.
+const TARGET: &str = "370";
 
 /// A release and who takes it when.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +76,73 @@ impl Operator {
     /// The root that terminals begin to believe with.
     pub fn root(&self) -> PathBuf {
         self.directory.join(REPOSITORY).join("metadata/1.root.json")
+    }
+
+    /// Makes the operator's token; the platform is told who that is.
+    ///
+    /// # Errors
+    /// `kiosk-admin` refuses.
+    pub fn register(&self) -> anyhow::Result<Administrator> {
+        let said = self.run(&[
+            "fleet", "token", TOKEN, "--name", "operator", "--role", "own",
+        ])?;
+        let line = said.lines().last().context("no administrator")?;
+        Ok(serde_json::from_str(line)?)
+    }
+
+    /// Tells the platform where a terminal stands.
+    ///
+    /// # Errors
+    /// `kiosk-admin` refuses.
+    pub fn place(&self, platform: &str, terminal: &str, region: &str) -> anyhow::Result<()> {
+        self.run(&[
+            "fleet",
+            "place",
+            terminal,
+            "--region",
+            region,
+            "--site",
+            "党群服务中心",
+            "--installed-on",
+            INSTALLED_ON,
+            "--target",
+            TARGET,
+            "--platform",
+            platform,
+            "--token-file",
+            TOKEN,
+        ])?;
+        Ok(())
+    }
+
+    /// Who runs what, and what became of releases, as the platform knows it.
+    ///
+    /// # Errors
+    /// `kiosk-admin` refuses.
+    pub fn fleet(&self, platform: &str) -> anyhow::Result<String> {
+        let door = ["--platform", platform, "--token-file", TOKEN];
+        let ask = |words: &[&str]| self.run(&[words, &door].concat());
+        Ok(format!(
+            "{}\n{}",
+            ask(&["fleet", "list"])?,
+            ask(&["fleet", "holds"])?
+        ))
+    }
+
+    /// All that the platform knows of one terminal.
+    ///
+    /// # Errors
+    /// `kiosk-admin` refuses.
+    pub fn show(&self, platform: &str, terminal: &str) -> anyhow::Result<String> {
+        self.run(&[
+            "fleet",
+            "show",
+            terminal,
+            "--platform",
+            platform,
+            "--token-file",
+            TOKEN,
+        ])
     }
 
     /// Makes the keys and the first root, which two of three holders sign.
