@@ -44,6 +44,8 @@ pub struct Config {
     /// Who may look and change under `/admin` and read `/metrics`. While there is nobody, whoever
     /// reaches the platform may: for a desk of its own only.
     pub administrators: Vec<Administrator>,
+    /// Who signs the certificates of terminals; none where terminals are not enrolled here.
+    pub authority: Option<Authority>,
 }
 
 /// Somebody, or a program, that looks after terminals.
@@ -71,6 +73,23 @@ pub enum Role {
     Operate,
     /// Everything.
     Own,
+}
+
+/// Who signs the certificates of terminals, in PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authority {
+    /// Its certificate, then those between it and the root, the root last.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// How long a certificate of a terminal is good, 1 to 825 days.
+    #[serde(default = "default_days")]
+    pub days: u32,
+}
+
+const fn default_days() -> u32 {
+    365
 }
 
 /// When the platform holds a release by itself: enough terminals took it back, and they are a
@@ -127,8 +146,8 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
-    /// Authority of the terminals' certificates. When it is named, a client without a
-    /// certificate of it is refused.
+    /// Authority of the terminals' certificates. When it is named, a client with a certificate of
+    /// another one is refused, and one without any may ask for nothing but health and enrolment.
     #[serde(default)]
     pub client_ca: Option<PathBuf>,
 }
@@ -174,6 +193,7 @@ impl Default for Config {
             also_listen: Vec::new(),
             hold: HoldRule::default(),
             administrators: Vec::new(),
+            authority: None,
         }
     }
 }
@@ -223,7 +243,8 @@ mod tests {
     fn the_words_of_the_contract_are_understood() {
         let config: Config = serde_json::from_str(
             r#"{"suite": "gm", "signatures": "if-present", "enroll": "registered",
-                "tls": {"certificate": "a", "key": "b"}, "also_listen": ["[::1]:1"]}"#,
+                "tls": {"certificate": "a", "key": "b"}, "also_listen": ["[::1]:1"],
+                "authority": {"certificate": "a", "key": "b"}}"#,
         )
         .unwrap();
         assert_eq!(config.suite, Suite::Gm);
@@ -231,6 +252,7 @@ mod tests {
         assert_eq!(config.enroll, Enroll::Registered);
         assert!(config.tls.unwrap().client_ca.is_none());
         assert!(config.also_listen[0].is_ipv6());
+        assert_eq!(config.authority.unwrap().days, 365);
     }
 
     #[test]

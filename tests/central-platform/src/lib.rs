@@ -9,12 +9,15 @@
 
 mod admin;
 mod administrators;
+mod admission;
+pub mod authority;
 mod carried;
 mod clock;
 mod config;
 mod contract;
 mod credential;
 mod database;
+mod enrolment;
 mod fleet;
 mod inflate;
 mod limits;
@@ -38,9 +41,12 @@ mod tickets;
 pub mod tls;
 mod uploads;
 
-pub use config::{Administrator, Config, ConfigError, Enroll, HoldRule, Role, Signatures, Tls};
+pub use config::{
+    Administrator, Authority, Config, ConfigError, Enroll, HoldRule, Role, Signatures, Tls,
+};
 pub use contract::{Contract, Placement};
 pub use database::DatabaseError;
+pub use enrolment::code::Code;
 pub use platform::{Platform, PlatformError};
 pub use seal::verify_seal;
 pub use store::{Accepted, Content, StoreError};

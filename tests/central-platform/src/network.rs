@@ -6,8 +6,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,6 +23,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use crate::authority::Shown;
 
 /// Connections waiting to be accepted; a few terminals at most.
 const BACKLOG: u32 = 64;
@@ -176,24 +178,33 @@ const HALF: u8 = 2;
 /// The sending side is closed; what is written vanishes.
 const MUTE: u8 = 3;
 
-/// Cuts one connection.
+/// Cuts one connection, and knows who is at its other end.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Cut(Arc<AtomicU8>);
+pub(crate) struct Cut {
+    mode: Arc<AtomicU8>,
+    shown: Arc<OnceLock<Shown>>,
+}
 
 impl Cut {
     /// Nothing more is read from it or written to it.
     pub(crate) fn now(&self) {
-        self.0.store(SEVERED, Ordering::SeqCst);
+        self.mode.store(SEVERED, Ordering::SeqCst);
     }
 
     /// Half of the next answer is sent, and the sending side closed; the receiving side stays
     /// open until the other one ends it.
     pub(crate) fn half(&self) {
-        self.0.store(HALF, Ordering::SeqCst);
+        self.mode.store(HALF, Ordering::SeqCst);
+    }
+
+    /// The certificate that the other end showed; none where it showed none. Set before the first
+    /// request can be read.
+    pub(crate) fn shown(&self) -> Option<&Shown> {
+        self.shown.get()
     }
 
     fn state(&self) -> io::Result<u8> {
-        match self.0.load(Ordering::SeqCst) {
+        match self.mode.load(Ordering::SeqCst) {
             SEVERED => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
             state => Ok(state),
         }
@@ -236,6 +247,13 @@ impl Line {
                 return Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut)));
             }
             let stream = ready!(Pin::new(&mut handshake.accept).poll(context))?;
+            let (_, session) = stream.get_ref();
+            if let Some(own) = session.peer_certificates().and_then(|chain| chain.first()) {
+                // The handshake has verified it; one that cannot be read all the same names nobody.
+                let shown = Shown::read(own).unwrap_or_default();
+                // Set once: a connection has one handshake.
+                drop(self.cut.shown.set(shown));
+            }
             self.stream = Stream::Tls(Box::new(stream));
         }
         Poll::Ready(match &mut self.stream {
@@ -273,7 +291,7 @@ impl AsyncWrite for Line {
         let stream = ready!(self.poll_stream(context))?;
         if state == HALF {
             let sent = ready!(stream.poll_write(context, &bytes[..bytes.len().div_ceil(2)]))?;
-            self.cut.0.store(MUTE, Ordering::SeqCst);
+            self.cut.mode.store(MUTE, Ordering::SeqCst);
             return Poll::Ready(Ok(sent));
         }
         stream.poll_write(context, bytes)

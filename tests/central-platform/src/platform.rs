@@ -12,6 +12,7 @@ use kiosk_sealing::{Algorithm, DeviceKey, KeySource};
 use rustls::ServerConfig;
 use tokio::sync::Notify;
 
+use crate::authority::Authority;
 use crate::contract::Contract;
 use crate::network::{Port, Serving};
 use crate::router;
@@ -54,6 +55,8 @@ pub(crate) struct World {
     pub(crate) command_key: DeviceKey,
     /// Told when there may be a new command.
     pub(crate) changed: Notify,
+    /// Signs the certificates of terminals.
+    pub(crate) authority: Option<Authority>,
     typesetter: OnceLock<Typesetter>,
     store: Mutex<Store>,
     switches: Mutex<Switches>,
@@ -221,6 +224,7 @@ impl World {
     /// Opens what a directory holds, or makes it.
     pub(crate) fn open(directory: &Path, config: Config) -> Result<Self, PlatformError> {
         std::fs::create_dir_all(directory)?;
+        let authority = config.authority.as_ref().map(Authority::open).transpose()?;
         let now = clock::now();
         let mut store = Store::open(directory, &config, now)?;
         let seal_key = store.shared_key("seal", &SealKey::path(directory), now, || {
@@ -238,6 +242,7 @@ impl World {
             seal_key,
             command_key,
             changed: Notify::new(),
+            authority,
             typesetter: OnceLock::new(),
             store: Mutex::new(store),
             switches: Mutex::new(Switches::default()),

@@ -35,8 +35,8 @@ use crate::switches::Fault;
 use crate::tickets::TICKETS_BYTES_MAX;
 use crate::uploads::{PIECE_BYTES_MAX, TUS_VERSION, UploadAnswer};
 use crate::{
-    admin, administrators, carried, clock, credential, fleet, inflate, overview, services, tickets,
-    uploads,
+    admin, administrators, carried, clock, credential, enrolment, fleet, inflate, overview,
+    services, tickets, uploads,
 };
 
 /// Longest time for one request; a certificate takes some tens of milliseconds, a cold start of
@@ -72,12 +72,14 @@ pub(crate) fn router(world: &Arc<World>) -> Router {
         .merge(fleet::router().layer(DefaultBodyLimit::max(REPORT_BYTES_MAX)))
         .merge(tickets::router().layer(DefaultBodyLimit::max(TICKETS_BYTES_MAX)))
         .merge(services::router())
+        .merge(enrolment::router())
         .fallback(|| async { Problem::not_found("request.path", "no such resource") })
         .layer(middleware::from_fn_with_state(Arc::clone(world), identify))
         .layer(middleware::from_fn_with_state(Arc::clone(world), misbehave));
     let admit = middleware::from_fn_with_state(Arc::clone(world), administrators::admit);
     admin::router()
         .merge(tickets::admin_router())
+        .merge(enrolment::admin_router())
         .merge(overview::router())
         .route_layer(admit)
         .merge(contract)

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody as _};
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -14,9 +14,11 @@ use jiff::Timestamp;
 use kiosk_sealing::PublicKey;
 use kiosk_sealing::request::{self, Headers, RequestError, Verified};
 
+use crate::admission;
 use crate::clock;
 use crate::config::{Enroll, Signatures};
 use crate::limits::{Limit, within};
+use crate::network::Cut;
 use crate::platform::World;
 use crate::problem::Problem;
 use crate::router::{FACE_BODY_MAX, on_worker};
@@ -25,8 +27,8 @@ use crate::router::{FACE_BODY_MAX, on_worker};
 const FRESH_S: i64 = 300;
 /// How far a body that is too large is read before the line is broken.
 const LINGER_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Requests that nobody signs: whoever asks has no key yet, or shows a token.
-const UNSIGNED: &[&str] = &["/v1/health", "/v1/bundles"];
+/// Requests that nobody signs: whoever asks has no key yet, or shows a code or a token.
+const UNSIGNED: &[&str] = &["/v1/health", "/v1/bundles", admission::ENROLMENTS];
 
 /// Who a request is from.
 #[derive(Debug, Clone, Default)]
@@ -58,15 +60,21 @@ impl Speaker {
 /// Finds out who a request is from, and refuses it when its signature is not good.
 pub(crate) async fn identify(
     State(world): State<Arc<World>>,
+    ConnectInfo(cut): ConnectInfo<Cut>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let path = request.uri().path();
-    if UNSIGNED.contains(&path) || request.method() == Method::OPTIONS {
+    let named = named_terminal(request.headers());
+    let claimed = named.as_ref().ok().cloned().flatten();
+    let path = request.uri().path().to_owned();
+    if let Err(problem) = admission::check(&world, &path, claimed, cut.shown().cloned()).await {
+        return problem.into_response();
+    }
+    if UNSIGNED.contains(&path.as_str()) || request.method() == Method::OPTIONS {
         request.extensions_mut().insert(Speaker::default());
         return next.run(request).await;
     }
-    let terminal = match named_terminal(request.headers()) {
+    let terminal = match named {
         Ok(terminal) => terminal,
         Err(problem) => return problem.into_response(),
     };

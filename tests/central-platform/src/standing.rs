@@ -67,6 +67,8 @@ pub(crate) struct Standing {
     pub(crate) heard_at: Option<Timestamp>,
     pub(crate) heartbeat: Option<Heartbeat>,
     pub(crate) telemetry: Telemetry,
+    /// When its certificate ends; `None` where it was not issued here.
+    pub(crate) certificate_until: Option<Timestamp>,
     /// Desired state that was signed for it; 0 where it never asked.
     pub(crate) wanted_version: u64,
     /// Cases of this year.

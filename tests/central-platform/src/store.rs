@@ -5,6 +5,7 @@
 //! Everything is in the database, so that several instances may stand side by side on one.
 
 mod accept;
+mod enrolment;
 mod hold;
 mod keys;
 mod log;
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 pub(crate) use accept::Road;
+pub(crate) use enrolment::{Candidate, Installation, Refusal};
 pub(crate) use hold::ReleaseOutcome;
 pub(crate) use log::NewAct;
 pub(crate) use order::{Made, PaymentAct, ShipmentStep};
@@ -53,6 +55,9 @@ pub enum StoreError {
     /// A key of the platform cannot be made or read back.
     #[error("a key of the platform cannot be used")]
     Key,
+    /// A certificate cannot be made.
+    #[error("a certificate cannot be made")]
+    Certificate(#[from] crate::tls::TlsError),
     /// The database was written by a newer platform.
     #[error("the database has version {found}, newer than {known}")]
     Newer {
@@ -67,7 +72,11 @@ impl MaybeDatabase for StoreError {
     fn database(&self) -> Option<&DatabaseError> {
         match self {
             Self::Database(error) => Some(error),
-            Self::Io(_) | Self::Stored(_) | Self::Key | Self::Newer { .. } => None,
+            Self::Io(_)
+            | Self::Stored(_)
+            | Self::Key
+            | Self::Certificate(_)
+            | Self::Newer { .. } => None,
         }
     }
 }

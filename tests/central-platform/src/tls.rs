@@ -16,6 +16,7 @@ use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::authority::name_of;
 use crate::config::Tls;
 
 /// Why certificates cannot be used or made.
@@ -52,9 +53,11 @@ pub enum TlsError {
 pub struct TestCertificates {
     /// The authority that both sides trust.
     pub ca: PathBuf,
+    /// The same with its key, for a platform that signs terminals with it.
+    pub authority: Pair,
     /// The platform's certificate, for `localhost`, 127.0.0.1 and `::1`.
     pub server: Pair,
-    /// A terminal's certificate.
+    /// The certificate of the terminal [`TEST_TERMINAL`].
     pub terminal: Pair,
     /// An authority that nobody trusts.
     pub foreign_ca: PathBuf,
@@ -97,6 +100,9 @@ enum Use {
     Terminal,
 }
 
+/// Number of the terminal that the certificates of a test are for.
+pub const TEST_TERMINAL: &str = "T001";
+
 /// Makes an authority, a platform's and a terminal's certificate, and their bad relatives.
 ///
 /// # Errors
@@ -104,6 +110,8 @@ enum Use {
 pub fn test_certificates(directory: &Path) -> Result<TestCertificates, TlsError> {
     let (good, ca) = authority(directory, "ca")?;
     let (foreign, foreign_ca) = authority(directory, "foreign-ca")?;
+    let key = directory.join("ca-key.pem");
+    write(&key, &good.key().serialize_pem())?;
     Ok(TestCertificates {
         server: issue(&good, directory, "server", Use::Platform)?,
         terminal: issue(&good, directory, "terminal", Use::Terminal)?,
@@ -111,6 +119,10 @@ pub fn test_certificates(directory: &Path) -> Result<TestCertificates, TlsError>
         foreign_terminal: issue(&foreign, directory, "foreign-terminal", Use::Terminal)?,
         expired_server: issue(&good, directory, "expired-server", Use::Expired)?,
         misnamed_server: issue(&good, directory, "misnamed-server", Use::Misnamed)?,
+        authority: Pair {
+            certificate: ca.clone(),
+            key,
+        },
         ca,
         foreign_ca,
     })
@@ -148,7 +160,7 @@ fn issue(issuer: &Authority, directory: &Path, name: &str, to: Use) -> Result<Pa
             SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)),
         ],
         Use::Misnamed => vec![SanType::DnsName("elsewhere.example".try_into()?)],
-        Use::Terminal => vec![SanType::DnsName("terminal.example".try_into()?)],
+        Use::Terminal => vec![SanType::URI(name_of(TEST_TERMINAL).try_into()?)],
     };
     if to == Use::Expired {
         parameters.not_before = date_time_ymd(2020, 1, 1);
@@ -188,15 +200,17 @@ pub(crate) fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
             for certificate in certificates(path)? {
                 roots.add(certificate)?;
             }
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                // Whoever shows none is judged by what it asks: a new terminal has none yet.
+                .allow_unauthenticated()
+                .build()?;
             builder.with_client_cert_verifier(verifier)
         }
     };
     Ok(Arc::new(builder.with_single_cert(chain, key)?))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bad = || TlsError::Pem {
         path: path.to_owned(),
     };

@@ -15,7 +15,8 @@ use std::net::SocketAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use central_platform::{Config, Enroll, Platform, Signatures};
+use central_platform::tls::test_certificates;
+use central_platform::{Authority, Config, Enroll, Platform, Signatures};
 use document::{Dice, Document};
 use jiff::Timestamp;
 use kiosk_sealing::bundle::{Manifest, Writer};
@@ -193,6 +194,9 @@ struct Bench {
     platform: Platform,
     key: DeviceKey,
     nonces: Cell<u32>,
+    /// A code for the terminal, and a request for its certificate.
+    code: String,
+    csr: String,
     /// Ids that exist, by the first part of their path.
     ids: RefCell<BTreeMap<String, Vec<String>>>,
     _directory: tempfile::TempDir,
@@ -214,7 +218,13 @@ fn family(path: &str) -> String {
 impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let set = test_certificates(directory.path()).unwrap();
         let config = Config {
+            authority: Some(Authority {
+                certificate: set.authority.certificate,
+                key: set.authority.key,
+                days: 30,
+            }),
             signatures: Signatures::Required,
             enroll: Enroll::Registered,
             import_token: Some(TOKEN.to_owned()),
@@ -225,7 +235,22 @@ impl Bench {
         let key = DeviceKey::generate(Algorithm::Ed25519).unwrap();
         let public = key.public().to_string();
         platform.register_terminal(TERMINAL, &public).unwrap();
+        let expected = json!({"terminal": TERMINAL, "region": "测试市/测试县/测试镇/测试村",
+            "site": "测试村", "installed_on": "2026-11-22", "target": 370});
+        let expected = expected.to_string();
+        let made = send(
+            platform.address(),
+            "POST",
+            "/admin/enrolments",
+            "",
+            expected.as_bytes(),
+        );
+        let tls_key = rcgen::KeyPair::generate().unwrap();
+        let csr = rcgen::CertificateParams::default();
+        let csr = csr.serialize_request(&tls_key).unwrap().pem().unwrap();
         Self {
+            code: made.unwrap().json()["code"].as_str().unwrap().to_owned(),
+            csr,
             document: Document::read(),
             platform,
             key,
@@ -298,6 +323,9 @@ impl Bench {
         let known = |name: &str, dice: &mut Dice| -> Option<Value> {
             match name {
                 "terminal" => Some(json!(TERMINAL)),
+                "csr" => Some(json!(self.csr)),
+                "code" if operation.name() == "enroll" => Some(json!(self.code)),
+                "device_key" => Some(json!(self.key.public().to_string())),
                 "item" if dice.coin() => Some(json!("insurance-certificate")),
                 "slot" if dice.coin() => {
                     self.any_id("/v1/appointment-slots", dice).map(Value::from)

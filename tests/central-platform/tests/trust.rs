@@ -32,6 +32,7 @@ use wire::{PATIENCE, Reply, exchange, send};
 const ID: &str = "01930000-0000-7000-8000-000000000001";
 const TOKEN: &str = "a-secret-of-the-test";
 const BODY_MAX: usize = 1024 * 1024;
+const HEALTH: &str = "/v1/health";
 
 fn local() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
@@ -493,6 +494,7 @@ fn over_tls(
     name: &str,
     set: &TestCertificates,
     with: Option<&Pair>,
+    target: &str,
 ) -> Option<u16> {
     let mut roots = RootCertStore::empty();
     roots
@@ -517,7 +519,7 @@ fn over_tls(
     let stream = TcpStream::connect(platform.address()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let stream = StreamOwned::new(connection, stream);
-    exchange(stream, "GET", "/v1/health", "", b"").map(|reply| reply.status)
+    exchange(stream, "GET", target, "", b"").map(|reply| reply.status)
 }
 
 #[test]
@@ -533,16 +535,20 @@ fn both_sides_of_the_line_show_certificates_and_bad_ones_end_it() {
     let good = with(set.mutual(&set.server));
     assert!(good.platform.url().starts_with("https://127.0.0.1:"));
     for name in ["localhost", "127.0.0.1"] {
-        let status = over_tls(&good.platform, name, &set, Some(&set.terminal));
+        let status = over_tls(&good.platform, name, &set, Some(&set.terminal), HEALTH);
         assert_eq!(status, Some(200), "{name}");
     }
-    let nobody = over_tls(&good.platform, "localhost", &set, None);
-    assert_eq!(nobody, None, "a terminal without a certificate was heard");
+    // Whoever has no certificate yet may look whether the platform serves, and no more.
+    for (target, status) in [(HEALTH, 200), ("/v1/catalogue", 403), ("/v1/bundles", 403)] {
+        let nobody = over_tls(&good.platform, "localhost", &set, None, target);
+        assert_eq!(nobody, Some(status), "{target}");
+    }
     let foreign = over_tls(
         &good.platform,
         "localhost",
         &set,
         Some(&set.foreign_terminal),
+        HEALTH,
     );
     assert_eq!(foreign, None, "a foreign terminal was heard");
     // And the other way: what a terminal must refuse is really shown to it.
@@ -552,13 +558,25 @@ fn both_sides_of_the_line_show_certificates_and_bad_ones_end_it() {
         &set.misnamed_server,
     ] {
         let bad = with(set.mutual(bad));
-        let status = over_tls(&bad.platform, "localhost", &set, Some(&set.terminal));
+        let status = over_tls(
+            &bad.platform,
+            "localhost",
+            &set,
+            Some(&set.terminal),
+            HEALTH,
+        );
         assert_eq!(status, None, "a bad platform was believed");
     }
     // Somebody who says nothing, or no TLS, stops nobody else.
     let _silent = TcpStream::connect(good.platform.address()).unwrap();
     assert!(send(good.platform.address(), "GET", "/v1/health", "", b"").is_none());
-    let after = over_tls(&good.platform, "localhost", &set, Some(&set.terminal));
+    let after = over_tls(
+        &good.platform,
+        "localhost",
+        &set,
+        Some(&set.terminal),
+        HEALTH,
+    );
     assert_eq!(after, Some(200));
 }
 

@@ -64,4 +64,4 @@ CREATE TABLE admin_log (
     detail TEXT NOT NULL,
     status BIGINT NOT NULL
 );
-UPDATE schema_version SET version = 5;
+UPDATE schema_version SET version = 6;

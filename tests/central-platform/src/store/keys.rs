@@ -160,7 +160,8 @@ impl Store {
     /// The keys of a terminal.
     pub(crate) fn terminal_keys(&mut self, terminal: &str) -> Result<Vec<PublicKey>, StoreError> {
         let rows = self.database.query(
-            "SELECT public_key FROM terminal_key WHERE terminal = ?1 ORDER BY enrolled_at LIMIT ?2",
+            "SELECT public_key FROM terminal_key WHERE terminal = ?1 AND is_retired = 0
+             ORDER BY enrolled_at LIMIT ?2",
             &[Value::Text(terminal), Value::Integer(TERMINAL_KEYS_MAX)],
         )?;
         rows.iter()
@@ -226,7 +227,7 @@ impl Store {
     }
 }
 
-fn enroll(
+pub(super) fn enroll(
     database: &mut Database,
     terminal: &str,
     key: &PublicKey,
@@ -235,7 +236,8 @@ fn enroll(
 ) -> Result<(), StoreError> {
     database.execute(
         "INSERT INTO terminal_key (terminal, key_id, public_key, enrolled, enrolled_at)
-         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (terminal, key_id) DO NOTHING",
+         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (terminal, key_id) DO UPDATE
+         SET is_retired = 0",
         &[
             Value::Text(terminal),
             Value::Text(&key.key_id()),

@@ -11,6 +11,7 @@ const SQLITE_STEPS: &[&str] = &[
     include_str!("../../sql/002_whole_contract.sql"),
     include_str!("../../sql/003_tickets.sql"),
     include_str!("../../sql/004_held_releases.sql"),
+    include_str!("../../sql/005_enrolment.sql"),
     include_str!("../../sql/006_fleet.sql"),
 ];
 /// `PostgreSQL` began with version 2: the steps to each version.
@@ -24,10 +25,11 @@ const POSTGRES_STEPS: &[(i64, &str)] = &[
         4,
         include_str!("../../sql/postgresql/004_held_releases.sql"),
     ),
-    (5, include_str!("../../sql/postgresql/006_fleet.sql")),
+    (5, include_str!("../../sql/postgresql/005_enrolment.sql")),
+    (6, include_str!("../../sql/postgresql/006_fleet.sql")),
 ];
 /// The version this program knows.
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 
 /// Brings a database to this program's version; a new one gets the first catalogue too.
 pub(super) fn bring_up_to_date(database: &mut Database, config: &Config) -> Result<(), StoreError> {

@@ -56,8 +56,9 @@ impl Store {
         let rows = database.query(
             "SELECT p.terminal, p.region, p.site, p.installed_on, p.target, h.received_at,
                     h.document, COALESCE(t.metrics, ''), COALESCE(d.version, 0),
-                    COALESCE(c.cases, 0)
+                    COALESCE(c.cases, 0), COALESCE(i.certificate_until, '')
              FROM terminal_place p
+             LEFT JOIN installation i ON i.terminal = p.terminal
              LEFT JOIN heartbeat h ON h.terminal = p.terminal
              LEFT JOIN telemetry t ON t.terminal = p.terminal
              LEFT JOIN desired_state d ON d.terminal = p.terminal
@@ -261,6 +262,7 @@ fn standing(row: &Row) -> Result<Standing, StoreError> {
         telemetry: telemetry::read(&row.text(7)?),
         wanted_version: row.count(8)?,
         year_cases: row.count(9)?,
+        certificate_until: row.text(10)?.parse().ok(),
         ..Standing::default()
     })
 }

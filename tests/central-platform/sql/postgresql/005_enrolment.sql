@@ -1,0 +1,45 @@
+-- Who may become a terminal, which terminals there are, and their certificates. The same tables as
+-- in ../005_enrolment.sql. Times are RFC 3339 in UTC. A code is kept as a digest under a salt of its own.
+CREATE TABLE enrolment (
+    terminal TEXT PRIMARY KEY,
+    salt BYTEA NOT NULL,
+    code_digest BYTEA NOT NULL,
+    region TEXT NOT NULL,
+    site TEXT NOT NULL,
+    installed_on TEXT NOT NULL,
+    target BIGINT NOT NULL CHECK (target IN (370, 500, 800)),
+    made_at TEXT NOT NULL,
+    expires_at TEXT NOT NULL,
+    expires_s BIGINT NOT NULL,
+    wrong BIGINT NOT NULL DEFAULT 0,
+    wrong_s BIGINT NOT NULL DEFAULT 0,
+    used_at TEXT NOT NULL DEFAULT '',
+    -- What the code was used with: the same again has the same answer.
+    csr_key TEXT NOT NULL DEFAULT '',
+    device_key TEXT NOT NULL DEFAULT '',
+    certificate TEXT NOT NULL DEFAULT '',
+    not_after TEXT NOT NULL DEFAULT ''
+);
+-- Every terminal that was enrolled or revoked, one row each.
+CREATE TABLE installation (
+    terminal TEXT PRIMARY KEY,
+    region TEXT NOT NULL,
+    site TEXT NOT NULL,
+    installed_on TEXT NOT NULL,
+    target BIGINT NOT NULL,
+    enrolled_at TEXT NOT NULL,
+    certificate_until TEXT NOT NULL,
+    is_revoked BIGINT NOT NULL CHECK (is_revoked IN (0, 1)),
+    reason TEXT NOT NULL,
+    changed_at TEXT NOT NULL
+);
+-- Certificates that were issued and have not ended; a retired one counts no more.
+CREATE TABLE certificate (
+    serial TEXT PRIMARY KEY,
+    terminal TEXT NOT NULL,
+    until_s BIGINT NOT NULL,
+    is_retired BIGINT NOT NULL CHECK (is_retired IN (0, 1))
+);
+CREATE INDEX certificate_terminal ON certificate (terminal);
+ALTER TABLE terminal_key ADD COLUMN is_retired BIGINT NOT NULL DEFAULT 0;
+UPDATE schema_version SET version = 5;
