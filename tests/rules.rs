@@ -302,6 +302,7 @@ fn every_problem_is_explained_and_every_explanation_is_used() {
         "general",
         "calibration",
         "configuration",
+        "enrolment",
     ];
     let literals = dotted_literals(&[
         "kiosk-app/src",

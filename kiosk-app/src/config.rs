@@ -335,6 +335,21 @@ impl Key {
         }
     }
 
+    fn source_in(&self, state: &Path) -> KeySource {
+        match self.source {
+            Keeper::File => KeySource::File {
+                path: state.join(DEVICE_KEY),
+                algorithm: self.file_algorithm().unwrap_or(Algorithm::Ed25519),
+            },
+            Keeper::Credential => KeySource::Credential {
+                name: self.name.clone().unwrap_or_default(),
+            },
+            Keeper::Tpm => KeySource::Tpm {
+                tcti: self.tcti.clone().unwrap_or_default(),
+            },
+        }
+    }
+
     fn check(&self) -> Result<(), (&'static str, String)> {
         let keeper = self.source.name();
         let (needed, foreign): (&str, &[&str]) = match self.source {
@@ -393,6 +408,68 @@ impl Paths {
 
 fn updater() -> PathBuf {
     PathBuf::from("/var/lib/kiosk-updater")
+}
+
+/// Where a machine keeps its state and its key, as far as its configuration says so before it is
+/// complete: a machine that is not enrolled yet does not know its platform.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Directory of the durable state.
+    pub state: PathBuf,
+    /// The table of the terminal's own key.
+    key: Key,
+}
+
+impl Place {
+    /// Reads what there is of a configuration; the usual place where there is none.
+    ///
+    /// # Errors
+    /// `Unreadable`, and `Wrong` for what is no TOML or no table of a key.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        #[derive(Deserialize, Default)]
+        #[serde(default)]
+        struct Part {
+            paths: PathsPart,
+            key: Key,
+        }
+        #[derive(Deserialize)]
+        #[serde(default)]
+        struct PathsPart {
+            state: PathBuf,
+        }
+        impl Default for PathsPart {
+            fn default() -> Self {
+                Self {
+                    state: PathBuf::from("/var/lib/kiosk"),
+                }
+            }
+        }
+        let text = match kept::read_text(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            read => read.map_err(|source| ConfigError::Unreadable {
+                path: path.to_owned(),
+                source,
+            })?,
+        };
+        let wrong = |message: String| ConfigError::Wrong {
+            path: path.to_owned(),
+            line: 0,
+            message,
+        };
+        let Part { paths, key } =
+            toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
+        key.check()
+            .map_err(|(name, message)| wrong(format!("{name}: {message}")))?;
+        Ok(Self {
+            state: paths.state,
+            key,
+        })
+    }
+
+    /// Where the terminal's own key is opened.
+    pub fn key_source(&self) -> KeySource {
+        self.key.source_in(&self.state)
+    }
 }
 
 /// Why the configuration cannot be used.
@@ -461,18 +538,7 @@ impl Config {
 
     /// Where the terminal's own key is opened.
     pub fn key_source(&self) -> KeySource {
-        match self.key.source {
-            Keeper::File => KeySource::File {
-                path: self.paths.state.join(DEVICE_KEY),
-                algorithm: self.key.file_algorithm().unwrap_or(Algorithm::Ed25519),
-            },
-            Keeper::Credential => KeySource::Credential {
-                name: self.key.name.clone().unwrap_or_default(),
-            },
-            Keeper::Tpm => KeySource::Tpm {
-                tcti: self.key.tcti.clone().unwrap_or_default(),
-            },
-        }
+        self.key.source_in(&self.paths.state)
     }
 
     /// What the store is opened with.
@@ -719,6 +785,27 @@ items = "items"
             .collect();
         let (_, message) = Config::parse(&text).unwrap_err();
         assert!(message.contains("sealing_key"), "{message}");
+    }
+
+    #[test]
+    fn a_machine_that_does_not_know_its_platform_yet_has_a_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kiosk.toml");
+        assert_eq!(
+            Place::read(&path).unwrap().state,
+            Path::new("/var/lib/kiosk")
+        );
+        std::fs::write(
+            &path,
+            "[platform]\nsealing_key = \"REPLACE\"\n[paths]\nstate = \"s\"\n[key]\nsource = \"tpm\"\n\
+             tcti = \"device:/dev/tpmrm0\"\n",
+        )
+        .unwrap();
+        let place = Place::read(&path).unwrap();
+        assert_eq!(place.state, Path::new("s"));
+        assert!(matches!(place.key_source(), KeySource::Tpm { .. }));
+        std::fs::write(&path, "[key]\nsource = \"tpm\"\n").unwrap();
+        assert!(Place::read(&path).is_err());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use kiosk_app::{Config, Farewell, Terminal, clock, logging, vital};
 use kiosk_ui::{Backend, Options, Ui};
 
 mod commands;
+mod enrol_command;
 mod safe_mode;
 mod selftest_command;
 
@@ -62,6 +63,12 @@ enum Command {
         #[command(subcommand)]
         command: Audit,
     },
+    /// Make this machine a terminal, by a code that an administrator made for its number; run it as
+    /// the terminal's user.
+    ///
+    /// Doing it again after a break is right: the code then has the same answer. Exit status 0: it is
+    /// a terminal; 1: it is not; 2: wrong use.
+    Enrol(enrol_command::Arguments),
     /// The terminal's own key.
     Key {
         /// Configuration file.
@@ -251,6 +258,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             config,
             command: Key::Show { json },
         } => commands::key(&configuration(&config)?, json),
+        Command::Enrol(arguments) => enrol_command::run(&arguments),
         Command::SafeMode(arguments) => safe_mode::run(&arguments),
         Command::Selftest(arguments) => selftest_command::run(&arguments),
         Command::Visit { config } => visit(&config),

@@ -21,15 +21,18 @@ use crate::event::{Answer, CaseState, Event, Question, Ticket, Unanswered};
 use crate::runtime::Input;
 
 mod catalogue;
+pub mod certificate;
 mod client;
 pub mod commands;
 pub mod desired;
 pub mod drain;
+pub mod enrolment;
 mod error;
 mod heartbeat;
 pub mod measure;
 pub mod messages;
 mod questions;
+pub mod renewal;
 mod sync;
 pub mod tickets;
 mod time;
@@ -274,6 +277,7 @@ impl Tasks {
         tokio::spawn(self.commands.listen());
         tokio::spawn(self.heartbeat.beat());
         tokio::spawn(self.tickets.report());
+        tokio::spawn(renewal::keep(Arc::clone(&self.shared)));
         while let Some(request) = requests.recv().await {
             match request {
                 Request::Ask(ticket, question) => {

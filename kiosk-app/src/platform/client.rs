@@ -20,7 +20,7 @@ use super::drain::{BatchReply, Place, batch_body, batch_reply, upload_metadata};
 use super::error::PlatformError;
 use super::messages;
 use super::time::PlatformClock;
-use super::tls;
+use super::tls::{self, OwnCertificate};
 use crate::clock::{self, Moment};
 
 /// Largest ordinary reply in bytes; a batch of 100 results has about 60 kB.
@@ -69,6 +69,10 @@ pub struct Client {
     random: SystemRandom,
     /// An older platform may not inflate; it is asked once a start.
     is_compressing: Arc<AtomicBool>,
+    /// The certificate of this terminal, where the line has any.
+    own: Option<Arc<OwnCertificate>>,
+    /// The platform has taken this terminal out of service.
+    is_revoked: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Client {
@@ -182,9 +186,12 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .user_agent(concat!("kiosk/", env!("CARGO_PKG_VERSION")));
+        let mut own = None;
         match (&config.tls, base.scheme()) {
             (Some(tls), _) => {
-                builder = builder.tls_backend_preconfigured(tls::client_config(tls, &clock)?);
+                let (config, certificate) = tls::client_config(tls, &clock)?;
+                own = Some(certificate);
+                builder = builder.tls_backend_preconfigured(config);
             }
             (None, "https") => {
                 return Err(wrong("tls", "ca, certificate and key for an https address"));
@@ -202,6 +209,8 @@ impl Client {
             seal_keys: Arc::new(seal_keys),
             random: SystemRandom::new(),
             is_compressing: Arc::new(AtomicBool::new(true)),
+            own,
+            is_revoked: Arc::new(AtomicBool::new(false)),
         })
     }
 
@@ -213,6 +222,25 @@ impl Client {
     /// The platform's time as far as it is known.
     pub(super) fn time(&self, now: Moment) -> Timestamp {
         self.clock.now(now)
+    }
+
+    /// The certificate of this terminal, where the line has any.
+    pub(super) fn own_certificate(&self) -> Option<Arc<OwnCertificate>> {
+        self.own.clone()
+    }
+
+    /// The time by which certificates are judged.
+    pub(super) fn certificate_time(&self, now: Moment) -> Timestamp {
+        self.clock.for_certificates(now)
+    }
+
+    /// Asks for a certificate that follows the present one.
+    pub(super) async fn certificate<T: serde::de::DeserializeOwned>(
+        &self,
+        body: Vec<u8>,
+    ) -> Result<T, PlatformError> {
+        let call = Call::post("/v1/certificates", body, QUIET_LIMIT);
+        read_json(&self.send(&call).await?.success()?.body)
     }
 
     /// Seconds the platform's clock is ahead.
@@ -444,7 +472,27 @@ impl Client {
             self.clock.saw(date, self.base.scheme() == "https", now);
         }
         let time = date.unwrap_or_else(|| self.clock.now(now));
-        self.read(response, call.reply_bytes_max, time).await
+        let reply = self.read(response, call.reply_bytes_max, time).await?;
+        self.note_standing(&reply);
+        Ok(reply)
+    }
+
+    /// Says once that this terminal was taken out of service, and once that it is back.
+    fn note_standing(&self, reply: &Reply) {
+        let is_revoked = messages::is_revocation(reply.status, &reply.body);
+        if !is_revoked && !(200..300).contains(&reply.status) {
+            return;
+        }
+        let was_revoked = self.is_revoked.swap(is_revoked, Ordering::Relaxed);
+        if is_revoked && !was_revoked {
+            tracing::error!(
+                code = "platform.revoked",
+                "the platform has taken this terminal out of service; what is queued waits"
+            );
+        }
+        if was_revoked && !is_revoked {
+            tracing::info!("the platform serves this terminal again");
+        }
     }
 
     async fn read(
@@ -529,7 +577,7 @@ pub(super) fn read_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T
 }
 
 /// No connection at all is the line's; everything after it may have taken effect.
-fn transport(error: &reqwest::Error) -> PlatformError {
+pub(super) fn transport(error: &reqwest::Error) -> PlatformError {
     if error.is_connect() {
         PlatformError::Unreachable
     } else if error.is_timeout() {
@@ -541,7 +589,10 @@ fn transport(error: &reqwest::Error) -> PlatformError {
 
 /// The body, up to `bytes_max`; a longer one is an error before it is read, or at least before it
 /// fills the memory.
-async fn bounded(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, PlatformError> {
+pub(super) async fn bounded(
+    mut response: Response,
+    bytes_max: usize,
+) -> Result<Vec<u8>, PlatformError> {
     const TOO_LONG: PlatformError = PlatformError::BadReply("longer than the contract allows");
     if response
         .content_length()

@@ -59,6 +59,10 @@ pub enum PlatformError {
         /// Seconds it asked to wait.
         retry_after_s: Option<u64>,
     },
+    /// The platform has taken this terminal out of service. It counts as being without a line:
+    /// nothing is sent, and nothing is lost, until it is served again.
+    #[error("the platform has taken this terminal out of service")]
+    Revoked,
     /// The platform refused the request itself (other 4xx).
     #[error("the platform refused the request with status {status}, code {code:?}")]
     Refused {
@@ -111,6 +115,7 @@ impl PlatformError {
             Self::BadReply(_) => "platform.bad-reply",
             Self::Server { .. } => "platform.server-error",
             Self::NotNow { .. } => "platform.not-now",
+            Self::Revoked => "platform.revoked",
             Self::Refused { .. } => "platform.refused",
             Self::Seal(_) => "platform.seal-invalid",
         }
@@ -136,6 +141,9 @@ impl PlatformError {
     /// The error that a status other than 2xx means, with the problem document that came with it.
     /// A function of outside bytes: it never fails and keeps nothing overlong.
     pub fn from_reply(status: u16, retry_after_s: Option<u64>, body: &[u8]) -> Self {
+        if messages::is_revocation(status, body) {
+            return Self::Revoked;
+        }
         let ProblemReply { code, detail, .. } = messages::problem(body);
         match status {
             500..=599 => Self::Server {
@@ -177,6 +185,15 @@ mod tests {
         ] {
             assert_eq!(PlatformError::from_reply(status, None, b"").code(), code);
         }
+    }
+
+    #[test]
+    fn a_terminal_out_of_service_is_told_from_one_that_is_not_known() {
+        let body = br#"{"code":"terminal.revoked"}"#;
+        let error = PlatformError::from_reply(403, None, body);
+        assert_eq!(error.code(), "platform.revoked");
+        let error = PlatformError::from_reply(401, None, body);
+        assert_eq!(error.code(), "platform.not-now");
     }
 
     #[test]

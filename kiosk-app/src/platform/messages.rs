@@ -287,6 +287,11 @@ pub fn problem(body: &[u8]) -> ProblemReply {
         .bounded()
 }
 
+/// Whether a refusal says that the terminal was taken out of service.
+pub fn is_revocation(status: u16, body: &[u8]) -> bool {
+    status == 403 && problem(body).code == "terminal.revoked"
+}
+
 /// Reads `Retry-After`: seconds, or an HTTP date counted from `now` (RFC 9110 section 10.2.3). A
 /// date that has passed is zero; what is neither is nothing.
 pub fn retry_after(value: &str, now: Timestamp) -> Option<u64> {

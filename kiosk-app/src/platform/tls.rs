@@ -2,18 +2,22 @@
 //! terminal by its own. Whether a certificate is in force is judged by the platform's time as far
 //! as it is known, because a terminal whose clock has stopped must still find home.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustls::client::ClientConfig;
+use rustls::client::{ClientConfig, ResolvesClientCert};
+use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
-use rustls::{RootCertStore, crypto};
+use rustls::{RootCertStore, SignatureScheme, crypto};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use zeroize::Zeroizing;
 
+use super::certificate::{CertificateError, Pair, Standing};
 use super::error::PlatformError;
 use super::time::PlatformClock;
 use crate::clock;
@@ -40,6 +44,58 @@ impl TimeProvider for BelievedTime {
     }
 }
 
+/// The certificate that the next connection shows, and the file that it stands in.
+pub(super) struct OwnCertificate {
+    /// Where certificate and key are one file, which a new certificate may take the place of.
+    file: Option<PathBuf>,
+    pair: Mutex<Pair>,
+}
+
+impl fmt::Debug for OwnCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnCertificate")
+            .field("standing", &self.standing())
+            .finish_non_exhaustive()
+    }
+}
+
+impl OwnCertificate {
+    /// What it says of itself, if that can be read.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        self.pair().standing.clone()
+    }
+
+    /// Whether a new one can be put in its place.
+    pub(super) fn is_renewable(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// The file and what stands in it.
+    pub(super) fn file(&self) -> io::Result<(&Path, Zeroizing<Vec<u8>>)> {
+        let path = self.file.as_deref().ok_or(io::ErrorKind::NotFound)?;
+        Ok((path, Zeroizing::new(read(path)?)))
+    }
+
+    /// Shows another one from the next connection on.
+    pub(super) fn show(&self, pair: Pair) {
+        *self.pair() = pair;
+    }
+
+    fn pair(&self) -> MutexGuard<'_, Pair> {
+        self.pair.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ResolvesClientCert for OwnCertificate {
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.pair().certified))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
 /// What the client needs for mutual TLS.
 ///
 /// # Errors
@@ -47,24 +103,50 @@ impl TimeProvider for BelievedTime {
 pub(super) fn client_config(
     tls: &Tls,
     clock: &Arc<PlatformClock>,
-) -> Result<ClientConfig, PlatformError> {
+) -> Result<(ClientConfig, Arc<OwnCertificate>), PlatformError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(&tls.ca, "tls.ca")? {
         roots
             .add(certificate)
             .map_err(|_| wrong("tls.ca", "a certificate authority in PEM"))?;
     }
-    let chain = certificates(&tls.certificate, "tls.certificate")?;
+    let chain = Zeroizing::new(file(&tls.certificate, "tls.certificate")?);
     let key = Zeroizing::new(file(&tls.key, "tls.key")?);
-    let key = PrivateKeyDer::from_pem_slice(&key)
-        .map_err(|_| wrong("tls.key", "a private key in PEM"))?;
+    let pair = Pair::read(&chain, &key).map_err(|error| {
+        if error == CertificateError::Malformed {
+            wrong("tls.certificate", "a certificate in PEM")
+        } else {
+            wrong("tls.key", "the private key of tls.certificate, in PEM")
+        }
+    })?;
+    let own = Arc::new(OwnCertificate {
+        file: (tls.certificate == tls.key).then(|| tls.certificate.clone()),
+        pair: Mutex::new(pair),
+    });
     let provider = Arc::new(crypto::ring::default_provider());
-    ClientConfig::builder_with_details(provider, Arc::new(BelievedTime(Arc::clone(clock))))
+    let config =
+        ClientConfig::builder_with_details(provider, Arc::new(BelievedTime(Arc::clone(clock))))
+            .with_safe_default_protocol_versions()
+            .map_err(|_| wrong("tls", "TLS 1.2 or 1.3"))?
+            .with_root_certificates(roots)
+            .with_client_cert_resolver(Arc::clone(&own) as Arc<dyn ResolvesClientCert>);
+    Ok((config, own))
+}
+
+/// What a machine needs that has no certificate yet; `None` where no authority is named.
+pub(super) fn enrolment_config(ca: &[u8], clock: &Arc<PlatformClock>) -> Option<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for certificate in super::certificate::chain(ca).ok()? {
+        roots.add(certificate).ok()?;
+    }
+    let provider = Arc::new(crypto::ring::default_provider());
+    let time = Arc::new(BelievedTime(Arc::clone(clock)));
+    let config = ClientConfig::builder_with_details(provider, time)
         .with_safe_default_protocol_versions()
-        .map_err(|_| wrong("tls", "TLS 1.2 or 1.3"))?
+        .ok()?
         .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .map_err(|_| wrong("tls.key", "the private key of tls.certificate"))
+        .with_no_client_auth();
+    Some(config)
 }
 
 fn certificates(
@@ -82,13 +164,15 @@ fn certificates(
 }
 
 fn file(path: &Path, key: &'static str) -> Result<Vec<u8>, PlatformError> {
-    use std::io::Read;
-    let unreadable = |_| wrong(key, "a file that the terminal may read");
-    let file = std::fs::File::open(path).map_err(unreadable)?;
+    read(path).map_err(|_| wrong(key, "a file that the terminal may read"))
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    use io::Read as _;
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    std::fs::File::open(path)?
+        .take(FILE_BYTES_MAX)
+        .read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -221,7 +221,7 @@ impl Drain {
     ) -> Duration {
         self.counts.failures += 1;
         tracing::warn!(code = error.code(), %error, "sync deferred");
-        if matches!(error, PlatformError::Unreachable) {
+        if matches!(error, PlatformError::Unreachable | PlatformError::Revoked) {
             self.line_down(now.uptime, news);
             return Duration::ZERO;
         }
