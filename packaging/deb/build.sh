@@ -152,7 +152,7 @@ terminal() {
 admin() {
     stage=$work/kiosk-admin
     program kiosk-admin
-    for file in "$packaging"/monitoring/*.yml "$packaging"/monitoring/*.json; do
+    for file in "$packaging"/monitoring/*.yml "$packaging"/monitoring/*.yaml "$packaging"/monitoring/*.json; do
         put 0644 "$file" "usr/share/doc/kiosk-admin/monitoring/$(basename "$file")"
     done
     put 0644 "$packaging/monitoring/README.md" usr/share/doc/kiosk-admin/monitoring/README.md

@@ -64,3 +64,15 @@ CREATE TABLE admin_log (
     detail TEXT NOT NULL,
     status INTEGER NOT NULL
 ) STRICT;
+
+-- Notices to staff that nobody has taken yet; `hook` is the address. Deleted when taken.
+CREATE TABLE notice (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    hook TEXT NOT NULL,
+    id TEXT NOT NULL,
+    body TEXT NOT NULL,
+    made_s INTEGER NOT NULL,
+    tries INTEGER NOT NULL,
+    next_s INTEGER NOT NULL
+) STRICT;
+CREATE INDEX notice_hook ON notice (hook, position);

@@ -1,6 +1,7 @@
 //! What an operator of the reference platform may choose; every default is synthetic.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +47,38 @@ pub struct Config {
     pub administrators: Vec<Administrator>,
     /// Who signs the certificates of terminals; none where terminals are not enrolled here.
     pub authority: Option<Authority>,
+    /// Who is told of new and escalated tickets and of held releases.
+    pub webhooks: Vec<Webhook>,
+}
+
+/// An address that notices to staff go to.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// `https`, or `http` on this machine; a redirection is not followed.
+    pub url: String,
+    /// What notices are signed with, so that the receiver knows whom they are from.
+    pub secret: String,
+    /// Levels of tickets: `village`, `town`, `city`, `vendor`; none for all.
+    #[serde(default)]
+    pub levels: Vec<String>,
+    /// Places whose terminals are told of; none for all, and for held releases.
+    #[serde(default)]
+    pub regions: Vec<String>,
+    /// Who vouches for the address, in PEM; needed for `https`.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+}
+
+impl fmt::Debug for Webhook {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The address may hold a token of its own.
+        formatter
+            .debug_struct("Webhook")
+            .field("levels", &self.levels)
+            .field("regions", &self.regions)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Somebody, or a program, that looks after terminals.
@@ -194,6 +227,7 @@ impl Default for Config {
             hold: HoldRule::default(),
             administrators: Vec::new(),
             authority: None,
+            webhooks: Vec::new(),
         }
     }
 }

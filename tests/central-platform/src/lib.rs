@@ -40,9 +40,10 @@ pub mod telemetry;
 mod tickets;
 pub mod tls;
 mod uploads;
+mod webhooks;
 
 pub use config::{
-    Administrator, Authority, Config, ConfigError, Enroll, HoldRule, Role, Signatures, Tls,
+    Administrator, Authority, Config, ConfigError, Enroll, HoldRule, Role, Signatures, Tls, Webhook,
 };
 pub use contract::{Contract, Placement};
 pub use database::DatabaseError;
@@ -51,3 +52,4 @@ pub use platform::{Platform, PlatformError};
 pub use seal::verify_seal;
 pub use store::{Accepted, Content, StoreError};
 pub use switches::{FaceAnswer, Fault};
+pub use webhooks::WebhookError;

@@ -20,6 +20,7 @@ use crate::seal::SealKey;
 use crate::store::{Accepted, Store, StoreError};
 use crate::switches::{FaceAnswer, Fault, Switches};
 use crate::tls::{self, TlsError};
+use crate::webhooks::{Messenger, WebhookError};
 use crate::{Config, clock};
 
 /// Why a platform could not start or answer.
@@ -37,6 +38,9 @@ pub enum PlatformError {
     /// The certificates to serve with cannot be used.
     #[error("cannot use the TLS certificates")]
     Tls(#[from] TlsError),
+    /// An address that notices go to cannot be used.
+    #[error("cannot use a webhook")]
+    Webhook(#[from] WebhookError),
 }
 
 /// A running platform. Dropping it stops it; what it accepted stays in its directory.
@@ -45,6 +49,8 @@ pub struct Platform {
     ports: Vec<Port>,
     tls: Option<Arc<ServerConfig>>,
     serving: Mutex<Option<Serving>>,
+    /// Sends notices until it is dropped.
+    _messenger: Option<Messenger>,
 }
 
 /// What the handlers share.
@@ -68,7 +74,8 @@ impl Platform {
     ///
     /// # Errors
     /// `Io` when the directory or the address cannot be used, `Store` when the database cannot,
-    /// `Document` when there is no font for certificates, `Tls` when the certificates are no good.
+    /// `Document` when there is no font for certificates, `Tls` when the certificates are no good,
+    /// `Webhook` when notices cannot go where they shall.
     pub fn start(
         directory: &Path,
         listen: SocketAddr,
@@ -84,6 +91,7 @@ impl Platform {
             .collect();
         let platform = Self {
             ports: ports?,
+            _messenger: Messenger::start(&contract.world)?,
             contract,
             tls,
             serving: Mutex::new(None),

@@ -81,8 +81,9 @@ pub(crate) fn router(world: &Arc<World>) -> Router {
         .merge(tickets::admin_router())
         .merge(enrolment::admin_router())
         .merge(overview::router())
-        .route_layer(admit)
         .merge(contract)
+        // Around all of it, so that no route under `/admin` can be forgotten.
+        .layer(admit)
         .layer(DefaultBodyLimit::max(SMALL_BODY_MAX))
         .layer(middleware::from_fn(deadline))
         .with_state(Arc::clone(world))

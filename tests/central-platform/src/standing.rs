@@ -152,6 +152,32 @@ pub(crate) fn action(code: &str) -> &'static str {
     ACTIONS.get(code).copied().unwrap_or(UNKNOWN_ACTION)
 }
 
+/// A problem in the few words that stand in the notice line of a terminal; the code itself where the
+/// table does not know it.
+pub(crate) fn problem_notice(code: &str) -> &str {
+    static NOTICES: LazyLock<HashMap<&'static str, &'static str>> =
+        LazyLock::new(|| notices(PROBLEMS));
+    NOTICES.get(code).copied().unwrap_or(code)
+}
+
+/// The lines `["code"]` and the `notice`, or the `title`, of `zh-Hans = { … }`.
+fn notices(table: &'static str) -> HashMap<&'static str, &'static str> {
+    let mut found = HashMap::new();
+    let mut code = "";
+    for line in table.lines() {
+        if let Some(inner) = line.strip_prefix("[\"") {
+            code = inner.strip_suffix("\"]").unwrap_or("");
+        } else if line.starts_with("zh-Hans = ") {
+            // Problems that only staff see have a title alone.
+            let mut words = ["notice = \"", "title = \""].into_iter();
+            let inner = words.find_map(|word| line.split_once(word));
+            let words = inner.and_then(|(_, inner)| inner.split_once('"'));
+            found.insert(code, words.map_or(code, |(words, _)| words));
+        }
+    }
+    found
+}
+
 /// The lines `["code"]` and `action = "word"` of the table of problems.
 fn actions(table: &'static str) -> HashMap<&'static str, &'static str> {
     let mut found = HashMap::new();
@@ -194,6 +220,9 @@ mod tests {
         assert_eq!(action(UNKNOWN_CODE), "maintenance");
         assert_eq!(action("of.tomorrow"), "maintenance");
         assert!(actions(PROBLEMS).len() > 300);
+        assert_eq!(actions(PROBLEMS).len(), notices(PROBLEMS).len());
+        assert!(problem_notice("printer.media-empty").contains('纸'));
+        assert_eq!(problem_notice("of.tomorrow"), "of.tomorrow");
         let known = ["reset", "clear", "maintenance", "configuration", "suspend"];
         assert!(
             actions(PROBLEMS)

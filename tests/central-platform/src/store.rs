@@ -9,6 +9,7 @@ mod enrolment;
 mod hold;
 mod keys;
 mod log;
+mod notice;
 mod order;
 mod remote;
 mod schema;
@@ -26,13 +27,14 @@ pub(crate) use accept::Road;
 pub(crate) use enrolment::{Candidate, Installation, Refusal};
 pub(crate) use hold::ReleaseOutcome;
 pub(crate) use log::NewAct;
+pub(crate) use notice::DueNotice;
 pub(crate) use order::{Made, PaymentAct, ShipmentStep};
 pub(crate) use remote::{NewCommand, Proof};
 pub(crate) use standing::CaseCount;
 pub(crate) use ticket::{Kept, KeptTicket};
 pub(crate) use upload::{Appended, NewUpload, Upload};
 
-use crate::Config;
+use crate::config::{Config, Webhook};
 use crate::database::{Database, DatabaseError, MaybeDatabase, Row, Value};
 use crate::messages::{CaseAnswer, CatalogueAnswer, CatalogueItem, Receipt};
 use keys::Secrets;
@@ -112,6 +114,8 @@ pub struct Accepted {
 pub(crate) struct Store {
     database: Database,
     secrets: Secrets,
+    /// Who is told of what happens to tickets and releases.
+    hooks: Vec<Webhook>,
 }
 
 impl Store {
@@ -127,7 +131,11 @@ impl Store {
         };
         schema::bring_up_to_date(&mut database, config)?;
         let secrets = Secrets::open(&mut database, config.suite, now)?;
-        Ok(Self { database, secrets })
+        Ok(Self {
+            database,
+            secrets,
+            hooks: config.webhooks.clone(),
+        })
     }
 
     /// Everything that took effect, in order.

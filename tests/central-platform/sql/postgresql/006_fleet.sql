@@ -64,4 +64,16 @@ CREATE TABLE admin_log (
     detail TEXT NOT NULL,
     status BIGINT NOT NULL
 );
+
+-- Notices to staff that nobody has taken yet; `hook` is the address. Deleted when taken.
+CREATE TABLE notice (
+    position BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    hook TEXT NOT NULL,
+    id TEXT NOT NULL,
+    body TEXT NOT NULL,
+    made_s BIGINT NOT NULL,
+    tries BIGINT NOT NULL,
+    next_s BIGINT NOT NULL
+);
+CREATE INDEX notice_hook ON notice (hook, position);
 UPDATE schema_version SET version = 6;

@@ -49,7 +49,9 @@ impl Store {
         road: Road,
         now: Timestamp,
     ) -> Result<Vec<TransactionResult>, StoreError> {
-        let Self { database, secrets } = self;
+        let Self {
+            database, secrets, ..
+        } = self;
         database.transaction(|database| {
             submitted
                 .iter()
@@ -71,7 +73,9 @@ impl Store {
         contents: &[Vec<u8>],
         now: Timestamp,
     ) -> Result<Verdict, StoreError> {
-        let Self { database, secrets } = self;
+        let Self {
+            database, secrets, ..
+        } = self;
         database.transaction(|database| {
             for (attachment, content) in submitted.attachments.iter().zip(contents) {
                 upload::put_whole(database, attachment, content)?;

@@ -5,10 +5,11 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Store, StoreError};
-use crate::config::HoldRule;
+use super::{Store, StoreError, notice};
+use crate::config::{HoldRule, Webhook};
 use crate::database::{Database, Value};
 use crate::messages::Heartbeat;
+use crate::webhooks::of_held_release;
 
 /// Most releases that are held at once, as the contract says, and most that are shown.
 const RELEASES_MAX: i64 = 64;
@@ -45,7 +46,10 @@ impl Store {
         };
         let terminal = heartbeat.terminal.as_str();
         let at = now.to_string();
-        self.database.transaction(|database| {
+        let Self {
+            database, hooks, ..
+        } = self;
+        database.transaction(|database| {
             // Whatever else the updater is about, what runs outside of a trial was marked good.
             if update.state != TRIAL && !update.version.is_empty() {
                 note(database, &update.version, terminal, None, &at)?;
@@ -80,6 +84,7 @@ impl Store {
             )?;
             if held > 0 {
                 tell_everybody(database, &at)?;
+                tell_staff(database, hooks, &back.version, ROLLED_BACK, now)?;
             }
             Ok(())
         })
@@ -93,7 +98,10 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let at = now.to_string();
-        self.database.transaction(|database| {
+        let Self {
+            database, hooks, ..
+        } = self;
+        database.transaction(|database| {
             database.execute(
                 "INSERT INTO held_release (version, is_held, reason, changed_at)
                  VALUES (?1, ?2, ?3, ?4) ON CONFLICT (version) DO UPDATE
@@ -106,6 +114,9 @@ impl Store {
                     Value::Text(&at),
                 ],
             )?;
+            if is_held {
+                tell_staff(database, hooks, version, ORDERED, now)?;
+            }
             tell_everybody(database, &at)
         })
     }
@@ -179,6 +190,22 @@ fn note(
         ],
     )?;
     Ok(written > 0)
+}
+
+/// Tells those who look after all places that a release is held.
+fn tell_staff(
+    database: &mut Database,
+    hooks: &[Webhook],
+    version: &str,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (_, taken_back) = counted(database, version)?;
+    let body = of_held_release(version, reason, taken_back);
+    for hook in hooks.iter().filter(|hook| hook.regions.is_empty()) {
+        notice::add(database, hook, &body, now)?;
+    }
+    Ok(())
 }
 
 /// Counts that a terminal took a release back; this never goes down, whatever becomes of the release.

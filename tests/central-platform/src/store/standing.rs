@@ -235,6 +235,24 @@ pub(super) fn note_terminal(database: &mut Database, terminal: &str) -> Result<(
     Ok(())
 }
 
+/// Where a terminal stands, as far as it was said.
+pub(super) fn place_of(database: &mut Database, terminal: &str) -> Result<Place, StoreError> {
+    let row = database.query_one(
+        "SELECT terminal, region, site, installed_on, target FROM terminal_place
+         WHERE terminal = ?1",
+        &[Value::Text(terminal)],
+    )?;
+    row.map_or_else(
+        || {
+            Ok(Place {
+                terminal: terminal.to_owned(),
+                ..Place::default()
+            })
+        },
+        |row| place(&row),
+    )
+}
+
 fn place(row: &Row) -> Result<Place, StoreError> {
     Ok(Place {
         terminal: row.text(0)?,
@@ -346,4 +364,159 @@ fn ticket_line(row: &Row) -> Result<TicketLine, StoreError> {
         closed_at: time(ticket.closed_at),
         times_reopened: ticket.times_reopened,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::{self, Write as _};
+    use std::time::Instant;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Config, metrics};
+
+    const NOW: Timestamp = Timestamp::constant(1_795_311_660, 0);
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), &Config::default(), NOW).unwrap();
+        (directory, store)
+    }
+
+    /// Terminals as large as real ones: twelve devices, two faults, eight items.
+    fn fill(store: &mut Store, terminals: u32) {
+        let devices: Vec<_> = (0..12)
+            .map(|number| {
+                let faults = if number < 2 {
+                    json!(["printer.media-empty"])
+                } else {
+                    json!([])
+                };
+                json!({"id": format!("device-{number}"), "class": "slip-printer",
+                    "state": "online", "faults": faults})
+            })
+            .collect();
+        let counts: Vec<String> = (0..8)
+            .map(|item| {
+                format!("kiosk_item_visits_total{{item=\"item-{item}\",outcome=\"failed\"}} 3\n")
+            })
+            .collect();
+        let counts = counts.concat();
+        store
+            .database
+            .transaction(|database| {
+                for number in 0..terminals {
+                    let terminal = format!("T{number:05}");
+                    let heartbeat = json!({
+                        "terminal": terminal, "sent_at": NOW, "program_version": "1.4.1",
+                        "boot": "01930000-0000-7000-8000-000000000001", "uptime_s": 1,
+                        "clock_offset_s": 0, "queue": {"waiting": 0, "dead": 0,
+                            "oldest_enqueued_at": null, "key_ids": [],
+                            "upstreams": [{"upstream": "", "waiting": 0, "dead": 0}]},
+                        "devices": devices,
+                        "audit": {"sequence": 1, "head": "0", "signed": "x".repeat(400)},
+                        "usage": {"visits": 0, "transactions": 0, "prints": 0},
+                        "desired_version": 1, "catalogue_etag": "",
+                        "update": {"version": "1.4.1", "slot": "a", "state": "current"},
+                    })
+                    .to_string();
+                    note_terminal(database, &terminal)?;
+                    for (sql, text) in [
+                        (
+                            "INSERT INTO heartbeat VALUES (?1, '2026-11-22T01:00:00Z', ?2)",
+                            &heartbeat,
+                        ),
+                        (
+                            "INSERT INTO telemetry VALUES (?1, '2026-11-22T01:00:00Z', ?2)",
+                            &counts,
+                        ),
+                    ] {
+                        database.execute(sql, &[Value::Text(&terminal), Value::Text(text)])?;
+                    }
+                }
+                Ok::<_, StoreError>(())
+            })
+            .unwrap();
+    }
+
+    fn all(store: &mut Store) -> Vec<Standing> {
+        let mut found: Vec<Standing> = Vec::new();
+        loop {
+            let after = found.last().map(|each| each.place.terminal.clone());
+            let page = store.standings(&after.unwrap_or_default(), NOW).unwrap();
+            if page.is_empty() {
+                return found;
+            }
+            found.extend(page);
+        }
+    }
+
+    #[test]
+    fn every_terminal_is_on_one_page() {
+        let (_directory, mut store) = store();
+        fill(&mut store, 450);
+        let found = all(&mut store);
+        assert_eq!(found.len(), 450);
+        assert!(found.is_sorted_by_key(|each| each.place.terminal.clone()));
+        let one = store.standing("T00200", NOW).unwrap().unwrap();
+        assert_eq!(one.place.terminal, "T00200");
+        assert!(store.standing("T99999", NOW).unwrap().is_none());
+    }
+
+    #[test]
+    fn cases_are_counted_by_the_months_of_the_terminals() {
+        let (_directory, mut store) = store();
+        let newyear: Timestamp = "2026-12-31T16:00:00Z".parse().unwrap();
+        for at in [NOW, NOW, newyear] {
+            store
+                .database
+                .transaction(|database| count_case(database, "T1", "a", at))
+                .unwrap();
+        }
+        let months = store.cases_of("T1", "2026").unwrap();
+        assert_eq!((months.len(), months[0].cases), (1, 2));
+        assert_eq!(months[0].month, "2026-11");
+        let year = |year| store_year(&mut store, year);
+        assert_eq!(["2026", "2027"].map(year), [2, 1]);
+    }
+
+    fn store_year(store: &mut Store, year: &str) -> u64 {
+        store.year_cases(year, "").unwrap()[0].1
+    }
+
+    /// Counts what is written and keeps none of it.
+    struct Counting(usize);
+
+    impl fmt::Write for Counting {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0 += text.len();
+            Ok(())
+        }
+    }
+
+    #[test]
+    #[ignore = "measures twenty thousand terminals; run by hand"]
+    #[expect(clippy::disallowed_methods, reason = "it measures")]
+    fn a_scrape_of_twenty_thousand_terminals_is_bearable() {
+        let (_directory, mut store) = store();
+        fill(&mut store, 20_000);
+        let begun = Instant::now();
+        let found = all(&mut store);
+        let read = begun.elapsed();
+        let mut counting = Counting(0);
+        metrics::write(&found, &[], &mut counting).unwrap();
+        let written = begun.elapsed().saturating_sub(read);
+        let mut words = String::new();
+        write!(
+            words,
+            "read {read:?}, written {written:?}, {} bytes",
+            counting.0
+        )
+        .unwrap();
+        assert_eq!(found.len(), 20_000);
+        assert!(counting.0 < 400_000_000, "{words}");
+        assert!(begun.elapsed().as_secs() < 120, "{words}");
+        std::io::Write::write_all(&mut std::io::stderr(), words.as_bytes()).unwrap();
+    }
 }

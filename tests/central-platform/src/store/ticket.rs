@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{ROWS_MAX, Store, StoreError};
-use crate::database::{Row, Value};
+use super::{ROWS_MAX, Store, StoreError, notice, standing};
+use crate::config::Webhook;
+use crate::database::{Database, Row, Value};
 use crate::tickets::Ticket;
+use crate::webhooks::{TicketNews, of_ticket};
 
 /// What became of a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,40 +39,37 @@ impl Store {
         now: Timestamp,
     ) -> Result<Kept, StoreError> {
         let (id, at) = (ticket.id.to_string(), now.to_string());
-        let document = serde_json::to_string(ticket)?;
+        let (document, opened_at) = (serde_json::to_string(ticket)?, ticket.opened_at.to_string());
         let revision = i64::from(ticket.revision);
-        let is_open = Value::Integer(ticket.state.is_open().into());
-        let opened_at = ticket.opened_at.to_string();
-        let (state, level) = (
+        let values = [
+            Value::Text(&id),
+            Value::Text(terminal),
+            Value::Integer(revision),
+            Value::Integer(ticket.state.is_open().into()),
+            Value::Text(&document),
+            Value::Text(&at),
             Value::Text(ticket.state.word()),
             Value::Text(ticket.level.word()),
-        );
-        let respond_by = Value::Integer(ticket.respond_by.as_second());
-        let repair_by = Value::Integer(ticket.repair_by.as_second());
-        self.database.transaction(|database| {
+            Value::Text(&opened_at),
+            Value::Integer(ticket.respond_by.as_second()),
+            Value::Integer(ticket.repair_by.as_second()),
+        ];
+        let Self {
+            database, hooks, ..
+        } = self;
+        database.transaction(|database| {
             let known = database.query_one(
-                "SELECT terminal, revision FROM ticket WHERE id = ?1",
-                &[Value::Text(&id)],
+                "SELECT terminal, revision, state, level FROM ticket WHERE id = ?1",
+                &values[..1],
             )?;
             let Some(known) = known else {
                 database.execute(
                     "INSERT INTO ticket (id, terminal, revision, is_open, document, received_at,
                         times_received, state, level, opened_at, respond_by_s, repair_by_s)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?8, ?9, ?10, ?11)",
-                    &[
-                        Value::Text(&id),
-                        Value::Text(terminal),
-                        Value::Integer(revision),
-                        is_open,
-                        Value::Text(&document),
-                        Value::Text(&at),
-                        state,
-                        level,
-                        Value::Text(&opened_at),
-                        respond_by,
-                        repair_by,
-                    ],
+                    &values,
                 )?;
+                tell(database, hooks, terminal, None, ticket, now)?;
                 return Ok(Kept::Stored);
             };
             if known.text(0)? != terminal {
@@ -78,28 +77,20 @@ impl Store {
             }
             database.execute(
                 "UPDATE ticket SET times_received = times_received + 1 WHERE id = ?1",
-                &[Value::Text(&id)],
+                &values[..1],
             )?;
             if known.integer(1)? >= revision {
                 return Ok(Kept::Known);
             }
             database.execute(
-                "UPDATE ticket SET revision = ?2, is_open = ?3, document = ?4, received_at = ?5,
-                    state = ?6, level = ?7, opened_at = ?8, respond_by_s = ?9, repair_by_s = ?10
-                 WHERE id = ?1",
-                &[
-                    Value::Text(&id),
-                    Value::Integer(revision),
-                    is_open,
-                    Value::Text(&document),
-                    Value::Text(&at),
-                    state,
-                    level,
-                    Value::Text(&opened_at),
-                    respond_by,
-                    repair_by,
-                ],
+                "UPDATE ticket SET revision = ?3, is_open = ?4, document = ?5, received_at = ?6,
+                    state = ?7, level = ?8, opened_at = ?9, respond_by_s = ?10, repair_by_s = ?11
+                 WHERE id = ?1 AND terminal = ?2",
+                &values,
             )?;
+            let before = (known.text(2)?, known.text(3)?);
+            let before = Some((before.0.as_str(), before.1.as_str()));
+            tell(database, hooks, terminal, before, ticket, now)?;
             Ok(Kept::Stored)
         })
     }
@@ -123,6 +114,28 @@ impl Store {
         )?;
         rows.iter().map(kept).collect()
     }
+}
+
+/// Tells those who want to hear of a ticket what is new about it.
+fn tell(
+    database: &mut Database,
+    hooks: &[Webhook],
+    terminal: &str,
+    before: Option<(&str, &str)>,
+    ticket: &Ticket,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(news) = TicketNews::of(before, ticket).filter(|_| !hooks.is_empty()) else {
+        return Ok(());
+    };
+    let place = standing::place_of(database, terminal)?;
+    let body = of_ticket(news, &place, ticket);
+    for hook in hooks {
+        if hook.wants(ticket.level.word(), &place.region) {
+            notice::add(database, hook, &body, now)?;
+        }
+    }
+    Ok(())
 }
 
 fn kept(row: &Row) -> Result<KeptTicket, StoreError> {
