@@ -8,7 +8,9 @@ use kiosk_app::calibration::{self, Calibrated};
 use kiosk_app::carry;
 use kiosk_app::catalogue::Catalogue;
 use kiosk_app::config;
+use kiosk_app::platform::certificate::Standing;
 use kiosk_app::platform::drain::receipt;
+use kiosk_app::platform::enrolment::EnrolmentReply;
 use kiosk_app::platform::{commands, desired, messages, tickets};
 use kiosk_app::workbench::{host, privacy, sticks};
 
@@ -44,6 +46,8 @@ pub const TARGETS: &[Target] = &[
             br#"{"id":"01a20340-67ce-73f6-b10d-c19b379b580d","terminal":"T001","kind":"lock","arguments":{},"issued_at":"2026-11-22T09:41:00Z","expires_at":"2026-11-22T10:41:00Z"}"#,
             br#"{"terminal":"T001","version":3,"issued_at":"2026-11-22T09:41:00Z","suspended_items":["x"],"sealing_key":null,"bytes_per_s":null,"off_hours":"22:00-06:00","heartbeat_s":60}"#,
             br#"{"results":[{"id":"01a20340-67ce-73f6-b10d-c19b379b580d","revision":2,"state":"stored"}]}"#,
+            br#"{"certificate":"-----BEGIN CERTIFICATE-----","ca":"","region":"a/b","site":"c","sealing_key":"intl:AAAA","command_key":"ed25519:AAAA"}"#,
+            br#"{"code":"terminal.revoked"}"#,
             b"Sun, 22 Nov 2026 09:41:00 GMT",
         ],
     },
@@ -128,6 +132,9 @@ fn platform_reply(bytes: &[u8]) {
     )));
     drop(std::hint::black_box(commands::read(bytes)));
     drop(std::hint::black_box(desired::read(bytes)));
+    drop(std::hint::black_box(EnrolmentReply::read(bytes)));
+    drop(std::hint::black_box(Standing::read(bytes)));
+    std::hint::black_box(messages::is_revocation(403, bytes));
     if let Ok(list) = commands::read_list(bytes) {
         assert!(list.len() <= bytes.len(), "more orders than bytes");
     }
