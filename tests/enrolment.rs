@@ -43,6 +43,15 @@ struct Bench {
     directory: TempDir,
 }
 
+/// The terminal's program, which `make test` builds first: built for this test alone it would have the
+/// tests' features.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let built = test.ancestors().nth(2).unwrap().join("kiosk");
+    assert!(built.exists(), "cargo build -p kiosk-app --bin kiosk");
+    built
+}
+
 fn bench() -> Bench {
     let directory = tempfile::tempdir().unwrap();
     let set = test_certificates(directory.path()).unwrap();
@@ -129,7 +138,7 @@ impl Bench {
     }
 
     fn enrol_believing(&self, ca: &Path, code: &str, more: &[&str]) -> Output {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_kiosk"))
+        let mut child = Command::new(program())
             .args(["enrol", "--platform", &self.central.url()])
             .args(["--terminal", TERMINAL, "--ca"])
             .arg(ca)
