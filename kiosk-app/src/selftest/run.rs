@@ -13,7 +13,7 @@ use kiosk_device::{DeviceClass, DeviceState, Media, Sensitive, Status};
 use kiosk_ui::{Pattern, Picture, Touch};
 
 use super::step::{
-    COLOR_TIME, COLORS, COLUMNS, LIFT_TIME, ROWS, STROKES, Sheet, Sound, Step, is_movable,
+    COLOR_TIME, COLORS, COLUMNS, LIFT_TIME, Lamp, ROWS, STROKES, Sheet, Sound, Step, is_movable,
 };
 use super::{Finding, Outcome, Plan, Probe, Setting, TestPage, Verdict};
 use crate::clock::Moment;
@@ -469,7 +469,7 @@ impl Run {
             .take(POINTS_MAX)
             .map(|output| Step::Light {
                 output: output.to_owned(),
-                is_lit: false,
+                lamp: Lamp::Dark,
             });
         contacts.chain(lights).collect()
     }
@@ -800,17 +800,17 @@ impl Run {
             ) => Turn::Failed("test.tone-not-heard"),
             (
                 Step::Light {
-                    is_lit: true,
+                    lamp: lamp @ Lamp::Lit,
                     output,
                 },
                 answer,
-            ) => self.light(output, answer, act),
+            ) => self.light(output, lamp, answer, act),
             (_, _) => Turn::Stay,
         }
     }
 
     /// Somebody says whether a light is lit.
-    fn light(&mut self, output: &str, answer: &str, act: &mut Act<'_>) -> Turn {
+    fn light(&mut self, output: &str, lamp: &mut Lamp, answer: &str, act: &mut Act<'_>) -> Turn {
         if answer == "no" {
             return Turn::Failed("test.light-dark");
         }
@@ -818,10 +818,24 @@ impl Run {
             return Turn::Stay;
         }
         self.count("lights");
-        let off = self.output(output, false);
-        self.undo.retain(|(_, probe)| *probe != off);
-        act.probe(off);
-        Turn::Done
+        *lamp = Lamp::PutOut;
+        self.step_at = act.now.uptime;
+        self.ticket = Some(act.probe(self.output(output, false)));
+        Turn::Stay
+    }
+
+    /// The board did what was asked of a light.
+    fn lamp_answered(&mut self, output: &str, lamp: &mut Lamp, now: Moment) -> Turn {
+        self.ticket = None;
+        if *lamp == Lamp::PutOut {
+            let off = self.output(output, false);
+            self.undo.retain(|(_, probe)| *probe != off);
+            return Turn::Done;
+        }
+        *lamp = Lamp::Lit;
+        // A person takes the whole limit to look.
+        self.step_at = now.uptime;
+        Turn::Stay
     }
 
     /// A status: of the device that is tested, or of another one that may help.
@@ -900,13 +914,7 @@ impl Run {
                 *is_followed = true;
                 Turn::Stay
             }
-            Step::Light { is_lit, .. } => {
-                self.ticket = None;
-                *is_lit = true;
-                // A person takes the whole limit to look.
-                self.step_at = act.now.uptime;
-                Turn::Stay
-            }
+            Step::Light { lamp, output } => self.lamp_answered(output, lamp, act.now),
             Step::Tone { sound, volume } => {
                 self.ticket = None;
                 *sound = Sound::Played;

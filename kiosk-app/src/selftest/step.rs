@@ -47,6 +47,17 @@ pub(super) enum Sound {
     Played,
 }
 
+/// How far a light is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lamp {
+    /// It is being lit.
+    Dark,
+    /// A person is asked.
+    Lit,
+    /// It is being put out again: the test is over when that is done.
+    PutOut,
+}
+
 /// Where a test is.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
@@ -92,7 +103,7 @@ pub(super) enum Step {
         has_changed: bool,
     },
     /// A light is lit, and somebody says so.
-    Light { output: String, is_lit: bool },
+    Light { output: String, lamp: Lamp },
     /// Somebody draws.
     Strokes { count: u32 },
     /// A tone is played, and somebody says so.
@@ -168,7 +179,10 @@ impl Step {
                 sound: Sound::Playing,
                 ..
             }
-            | Self::Light { is_lit: false, .. } => "device.silent",
+            | Self::Light {
+                lamp: Lamp::Dark | Lamp::PutOut,
+                ..
+            } => "device.silent",
             Self::Card { again: "", .. } => "test.no-card",
             Self::Card { again, .. } => again,
             Self::Lift { .. } if class == Some(DeviceClass::SmartCard) => "smart-card.card-left",
@@ -286,7 +300,9 @@ impl Step {
         let ids: &[&str] = match self {
             Self::AskPrint
             | Self::AskScreen
-            | Self::Light { is_lit: true, .. }
+            | Self::Light {
+                lamp: Lamp::Lit, ..
+            }
             | Self::Tone {
                 sound: Sound::Played,
                 ..
