@@ -227,7 +227,8 @@ impl Platform {
             .vitals
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if told.update != vitals.update {
+        // The first report of a start goes with the first heartbeat anyway.
+        if told.update.is_some() && told.update != vitals.update {
             self.shared.beat.notify_one();
         }
         *told = vitals;

@@ -562,7 +562,7 @@ impl Loop {
         let alarms = self.alarm.iter().chain(&self.offering_alarm);
         let mut devices: Vec<DeviceVitals> = alarms.cloned().collect();
         devices.extend(self.hub.roster().vitals());
-        let update = workbench::update::vitals(&self.paths.updater, &self.paths.region());
+        let update = workbench::update::vitals(&self.paths.updater, self.offering.version());
         self.platform.report(Vitals {
             devices,
             usage,

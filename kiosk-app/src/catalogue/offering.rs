@@ -49,6 +49,11 @@ impl Offering {
         }
     }
 
+    /// Version of the region's set that was found last.
+    pub fn version(&self) -> Option<&str> {
+        self.seen.as_ref()?.1.as_deref()
+    }
+
     /// True when another set is in force than was found last.
     pub fn has_changed(&self) -> bool {
         self.look() != self.seen

@@ -16,7 +16,6 @@ use uuid::Uuid;
 
 use super::tickets::level_of;
 use super::unlock::{TERMINAL, entry};
-use crate::catalogue::Region;
 use crate::clock::Moment;
 use crate::platform::{RolledBack, UpdateVitals};
 use crate::problem;
@@ -148,16 +147,16 @@ pub fn read_status(bytes: &[u8]) -> Option<UpdateStatus> {
     Some(status)
 }
 
-/// What the heartbeat tells of the updater that keeps its files in `updater`, and of the set of items in
-/// `region`; `None` where no updater has run.
-pub(crate) fn vitals(updater: &Path, region: &Path) -> Option<UpdateVitals> {
+/// What the heartbeat tells of the updater that keeps its files in `updater`, and of the set of items that
+/// is offered; `None` where no updater has run.
+pub(crate) fn vitals(updater: &Path, items_version: Option<&str>) -> Option<UpdateVitals> {
     let status = read_status(&bytes_of(&updater.join(STATUS))?)?;
-    Some(reported(status, Region::version_at(region)))
+    Some(reported(status, items_version))
 }
 
 /// A status in the words of the contract. Whatever the file holds, the report stays within its bounds:
 /// one strange letter must not cost the platform the whole heartbeat.
-fn reported(status: UpdateStatus, items_version: Option<String>) -> UpdateVitals {
+fn reported(status: UpdateStatus, items_version: Option<&str>) -> UpdateVitals {
     UpdateVitals {
         version: status.running.as_deref().map(word).unwrap_or_default(),
         slot: cut(&status.slot.unwrap_or_default(), SLOT_CHARS_MAX),
@@ -171,7 +170,7 @@ fn reported(status: UpdateStatus, items_version: Option<String>) -> UpdateVitals
             reason: cut(&back.reason, REASON_CHARS_MAX),
         }),
         metadata_expires: status.metadata_expires,
-        items_version: items_version.map(|version| cut(&version, WORD_CHARS_MAX)),
+        items_version: items_version.map(|version| cut(version, WORD_CHARS_MAX)),
     }
 }
 
@@ -481,8 +480,7 @@ mod tests {
         let back = told.rolled_back.unwrap();
         assert_eq!(back.version, "1.4.3");
         assert_eq!(back.reason.chars().count(), REASON_CHARS_MAX);
-        let nowhere = Path::new("/nonexistent");
-        assert_eq!(vitals(nowhere, nowhere), None);
+        assert_eq!(vitals(Path::new("/nonexistent"), None), None);
     }
 
     #[test]
