@@ -177,15 +177,7 @@ impl Client {
             .filter(|url| url.has_host() && url.query().is_none())
             .ok_or_else(|| wrong("url", "an address such as https://platform.example"))?;
         let clock = Arc::new(clock);
-        // A second call finds the provider installed already, which is as good.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT_LIMIT)
-            .pool_idle_timeout(IDLE_LIMIT)
-            .http1_max_headers(HEADERS_MAX)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("kiosk/", env!("CARGO_PKG_VERSION")));
+        let mut builder = builder();
         let mut own = None;
         match (&config.tls, base.scheme()) {
             (Some(tls), _) => {
@@ -574,6 +566,19 @@ impl Client {
 pub(super) fn read_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, PlatformError> {
     serde_json::from_slice(body)
         .map_err(|_| PlatformError::BadReply("not the JSON of the contract"))
+}
+
+/// What every client of a platform has in common, whether it has a certificate already or not.
+pub(super) fn builder() -> reqwest::ClientBuilder {
+    // A second call finds the provider installed already, which is as good.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT_LIMIT)
+        .pool_idle_timeout(IDLE_LIMIT)
+        .http1_max_headers(HEADERS_MAX)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .user_agent(concat!("kiosk/", env!("CARGO_PKG_VERSION")))
 }
 
 /// No connection at all is the line's; everything after it may have taken effect.

@@ -2,7 +2,7 @@
 //! for its number, and keeps the certificate that comes back. Whatever breaks off may be done again:
 //! the keys are durable before they are spoken of, and the platform repeats its answer.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,10 +16,11 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::certificate::{self, CertificateError, Standing};
-use super::client::{REPLY_BYTES_MAX, bounded, transport};
+use super::client::{self, REPLY_BYTES_MAX, bounded, transport};
 use super::error::PlatformError;
+use super::messages;
 use super::time::PlatformClock;
-use super::{messages, tls};
+use super::tls::{self, read};
 use crate::clock::Moment;
 
 /// Directory of the certificate in that of the durable state.
@@ -30,8 +31,6 @@ const PAIR: &str = "terminal.pem";
 const CA: &str = "ca.pem";
 /// What the platform said besides.
 const TOLD: &str = "terminal.json";
-/// Largest file of authorities, and of what was told.
-const FILE_BYTES_MAX: u64 = 256 * 1024;
 /// Letters of a code (`openapi.yaml`).
 const CODE_LETTERS: usize = 12;
 /// Longest name of a place, in characters (`openapi.yaml`).
@@ -356,14 +355,6 @@ fn home(state: &Path) -> Result<PathBuf, EnrolmentError> {
     Ok(directory)
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?
-        .take(FILE_BYTES_MAX)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 fn ask(
     config: ClientConfig,
     address: Url,
@@ -371,11 +362,8 @@ fn ask(
     clock: &PlatformClock,
     now: Moment,
 ) -> Result<EnrolmentReply, EnrolmentError> {
-    let client = reqwest::Client::builder()
+    let client = client::builder()
         .timeout(ANSWER_LIMIT)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .user_agent(concat!("kiosk/", env!("CARGO_PKG_VERSION")))
         .tls_backend_preconfigured(config)
         .build()
         .map_err(|_| EnrolmentError::Address)?;

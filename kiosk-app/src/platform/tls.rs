@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustls::client::{ClientConfig, ResolvesClientCert};
+use rustls::client::{ClientConfig, ResolvesClientCert, WantsClientCert};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
-use rustls::{RootCertStore, SignatureScheme, crypto};
+use rustls::{ConfigBuilder, RootCertStore, SignatureScheme, crypto};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use zeroize::Zeroizing;
@@ -104,12 +104,8 @@ pub(super) fn client_config(
     tls: &Tls,
     clock: &Arc<PlatformClock>,
 ) -> Result<(ClientConfig, Arc<OwnCertificate>), PlatformError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&tls.ca, "tls.ca")? {
-        roots
-            .add(certificate)
-            .map_err(|_| wrong("tls.ca", "a certificate authority in PEM"))?;
-    }
+    let roots = roots(&file(&tls.ca, "tls.ca")?)
+        .ok_or_else(|| wrong("tls.ca", "a certificate authority in PEM"))?;
     let chain = Zeroizing::new(file(&tls.certificate, "tls.certificate")?);
     let key = Zeroizing::new(file(&tls.key, "tls.key")?);
     let pair = Pair::read(&chain, &key).map_err(|error| {
@@ -123,51 +119,44 @@ pub(super) fn client_config(
         file: (tls.certificate == tls.key).then(|| tls.certificate.clone()),
         pair: Mutex::new(pair),
     });
-    let provider = Arc::new(crypto::ring::default_provider());
-    let config =
-        ClientConfig::builder_with_details(provider, Arc::new(BelievedTime(Arc::clone(clock))))
-            .with_safe_default_protocol_versions()
-            .map_err(|_| wrong("tls", "TLS 1.2 or 1.3"))?
-            .with_root_certificates(roots)
-            .with_client_cert_resolver(Arc::clone(&own) as Arc<dyn ResolvesClientCert>);
+    let config = builder(roots, clock)
+        .ok_or_else(|| wrong("tls", "TLS 1.2 or 1.3"))?
+        .with_client_cert_resolver(Arc::clone(&own) as Arc<dyn ResolvesClientCert>);
     Ok((config, own))
 }
 
 /// What a machine needs that has no certificate yet; `None` where no authority is named.
 pub(super) fn enrolment_config(ca: &[u8], clock: &Arc<PlatformClock>) -> Option<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    for certificate in super::certificate::chain(ca).ok()? {
-        roots.add(certificate).ok()?;
-    }
-    let provider = Arc::new(crypto::ring::default_provider());
-    let time = Arc::new(BelievedTime(Arc::clone(clock)));
-    let config = ClientConfig::builder_with_details(provider, time)
-        .with_safe_default_protocol_versions()
-        .ok()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Some(config)
+    Some(builder(roots(ca)?, clock)?.with_no_client_auth())
 }
 
-fn certificates(
-    path: &Path,
-    key: &'static str,
-) -> Result<Vec<CertificateDer<'static>>, PlatformError> {
-    let bytes = file(path, key)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes)
-        .take(CERTIFICATES_MAX)
-        .collect();
-    certificates
-        .ok()
-        .filter(|certificates| !certificates.is_empty())
-        .ok_or_else(|| wrong(key, "a certificate in PEM"))
+fn builder(
+    roots: RootCertStore,
+    clock: &Arc<PlatformClock>,
+) -> Option<ConfigBuilder<ClientConfig, WantsClientCert>> {
+    let provider = Arc::new(crypto::ring::default_provider());
+    let time = Arc::new(BelievedTime(Arc::clone(clock)));
+    let builder = ClientConfig::builder_with_details(provider, time)
+        .with_safe_default_protocol_versions()
+        .ok()?;
+    Some(builder.with_root_certificates(roots))
+}
+
+/// The authorities of a text in PEM; `None` where it names none, or one that cannot be used.
+fn roots(pem: &[u8]) -> Option<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem).take(CERTIFICATES_MAX) {
+        roots.add(certificate.ok()?).ok()?;
+    }
+    (!roots.is_empty()).then_some(roots)
 }
 
 fn file(path: &Path, key: &'static str) -> Result<Vec<u8>, PlatformError> {
     read(path).map_err(|_| wrong(key, "a file that the terminal may read"))
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// The bytes of a file, bounded.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     use io::Read as _;
     let mut bytes = Vec::new();
     std::fs::File::open(path)?
