@@ -42,8 +42,8 @@ pub struct Config {
     pub also_listen: Vec<SocketAddr>,
     /// When a release is held by itself.
     pub hold: HoldRule,
-    /// Who may look and change under `/admin` and read `/metrics`. While there is nobody, whoever
-    /// reaches the platform may: for a desk of its own only.
+    /// Who may look and change under `/admin` and read `/metrics`. While there is nobody, whoever is
+    /// on the platform's own machine may, and nobody else.
     pub administrators: Vec<Administrator>,
     /// Who signs the certificates of terminals; none where terminals are not enrolled here.
     pub authority: Option<Authority>,

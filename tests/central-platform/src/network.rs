@@ -155,7 +155,10 @@ impl Listener for Lines {
                             deadline: Box::pin(sleep(HANDSHAKE_MAX)),
                         })),
                     };
-                    let cut = Cut::default();
+                    let cut = Cut {
+                        is_local: address.ip().to_canonical().is_loopback(),
+                        ..Cut::default()
+                    };
                     return (Line { stream, cut }, address);
                 }
                 Err(error) => {
@@ -183,9 +186,15 @@ const MUTE: u8 = 3;
 pub(crate) struct Cut {
     mode: Arc<AtomicU8>,
     shown: Arc<OnceLock<Shown>>,
+    is_local: bool,
 }
 
 impl Cut {
+    /// Whether the other end is on this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        self.is_local
+    }
+
     /// Nothing more is read from it or written to it.
     pub(crate) fn now(&self) {
         self.mode.store(SEVERED, Ordering::SeqCst);

@@ -293,6 +293,8 @@ fn without_the_right_token_nothing_is_said_or_done(on: On) {
     let hold = |is_held: bool| json!({"version": "1.4.2", "is_held": is_held});
     let place = |terminal: &str, region: &str| json!({"terminal": terminal, "region": region, "site": "", "installed_on": "", "target": 0});
     let (lock, lock_2, lock_9) = (lock("T001"), lock("T002"), lock("T009"));
+    let mut lured = lock_9.clone();
+    lured["region"] = json!(VILLAGE);
     let (hold, let_go) = (hold(true), hold(false));
     let (away, hither) = (place("T001", ELSEWHERE), place("T002", VILLAGE));
     let (new, nowhere) = (place("T004", VILLAGE), place("T004", "a//b"));
@@ -309,6 +311,7 @@ fn without_the_right_token_nothing_is_said_or_done(on: On) {
         ("county", "POST /admin/commands", &lock, 200, ""),
         ("county", "POST /admin/commands", &lock_2, 403, no_place),
         ("county", "POST /admin/commands", &lock_9, 403, no_place),
+        ("county", "POST /admin/commands", &lured, 403, no_place),
         ("county", "GET /admin/accepted", &none, 403, no_place),
         ("county", "GET /admin/log", &none, 403, no_place),
         ("county", "GET /admin/fleet/T001", &none, 200, ""),
