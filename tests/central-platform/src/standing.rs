@@ -23,11 +23,9 @@ const CODE_BYTES_MAX: usize = 64;
 const FORECAST_DAYS_MIN: i32 = 7;
 
 /// States of an updater, as a terminal reports them (`openapi.yaml`).
-pub(crate) const UPDATE_STATES: [&str; 8] = [
+pub(crate) const UPDATE_STATES: [&str; 6] = [
     "current",
     "waiting",
-    "fetching",
-    "staged",
     "trial",
     "rolled-back",
     "halted",
