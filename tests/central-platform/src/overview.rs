@@ -208,13 +208,9 @@ impl Wanted {
     }
 
     fn has(&self, standing: &Standing, now: Timestamp) -> bool {
-        let version = standing
-            .heartbeat
-            .as_ref()
-            .map(|beat| beat.program_version.as_str());
         let silent = silent_hours(standing.heard_at, now);
         is_within(&standing.place.region, &self.region)
-            && (self.version.is_empty() || version == Some(&self.version))
+            && (self.version.is_empty() || standing.version() == Some(&self.version))
             && (self.fault == 0 || standing.is_faulty())
             && self
                 .silent_for
@@ -296,7 +292,7 @@ impl Line {
             region: place.region.clone(),
             site: place.site.clone(),
             installed_on: place.installed_on.clone(),
-            version: beat.map(|beat| beat.program_version.clone()),
+            version: standing.version().map(str::to_owned),
             heard_at: standing.heard_at,
             silent_h: silent_hours(standing.heard_at, now),
             waiting: beat.map_or(0, |beat| beat.queue.waiting),
@@ -369,6 +365,7 @@ async fn show(
         let alarms = store.alarms_of(&terminal)?;
         let mut answer = json!(Line::of(&standing, now));
         answer["heartbeat"] = json!(standing.heartbeat);
+        answer["certificate_until"] = json!(standing.certificate_until);
         answer["wanted_version"] = json!(standing.wanted_version);
         answer["visits"] = visits(&standing);
         answer["tickets"] = json!(tickets.iter().map(ticket_line).collect::<Vec<_>>());
@@ -472,29 +469,23 @@ fn usage_of_places(
     is_by_village: bool,
 ) -> Result<Vec<UsageLine>, StoreError> {
     let mut lines: BTreeMap<String, UsageLine> = BTreeMap::new();
-    let year = day.year().to_string();
-    let mut after = String::new();
-    for _ in 0..TERMINALS_MAX {
-        let page = world.store().year_cases(&year, &after)?;
-        let Some((last, _)) = page.last() else {
-            break;
-        };
-        after.clone_from(&last.terminal);
-        for (place, cases) in page.iter().filter(|(place, _)| seen(place)) {
-            let key = if is_by_village {
-                &place.region
-            } else {
-                &place.terminal
-            };
-            let line = lines.entry(key.clone()).or_default();
-            line.key.clone_from(key);
-            line.region.clone_from(&place.region);
-            line.terminals += 1;
-            line.cases += cases;
-            line.target += u64::from(place.target);
-            line.forecast += forecast(*cases, place.installed_on.parse().ok(), day);
+    each_place(world, &day.year().to_string(), |place, cases| {
+        if !seen(place) {
+            return;
         }
-    }
+        let key = if is_by_village {
+            &place.region
+        } else {
+            &place.terminal
+        };
+        let line = lines.entry(key.clone()).or_default();
+        line.key.clone_from(key);
+        line.region.clone_from(&place.region);
+        line.terminals += 1;
+        line.cases += cases;
+        line.target += u64::from(place.target);
+        line.forecast += forecast(cases, place.installed_on.parse().ok(), day);
+    })?;
     Ok(lines.into_values().collect())
 }
 
@@ -506,10 +497,15 @@ fn usage_of_items(
     let mut lines: BTreeMap<String, UsageLine> = BTreeMap::new();
     let year = day.year().to_string();
     let mut terminals: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let places = places(world, &year, seen)?;
+    let mut theirs = BTreeSet::new();
+    each_place(world, &year, |place, _| {
+        if seen(place) {
+            theirs.insert(place.terminal.clone());
+        }
+    })?;
     for month in 1..=12 {
         each_month_case(world, &format!("{year}-{month:02}"), |count| {
-            if places.contains_key(&count.terminal) {
+            if theirs.contains(&count.terminal) {
                 let line = lines.entry(count.item.clone()).or_default();
                 line.cases += count.cases;
                 let of = terminals.entry(count.item.clone()).or_default();
@@ -525,13 +521,12 @@ fn usage_of_items(
     Ok(lines.into_values().collect())
 }
 
-/// The terminals that are seen, with their places.
-fn places(
+/// Every terminal, where it stands, and its cases of a year.
+fn each_place(
     world: &World,
     year: &str,
-    seen: impl Fn(&Place) -> bool,
-) -> Result<BTreeMap<String, Place>, StoreError> {
-    let mut found = BTreeMap::new();
+    mut act: impl FnMut(&Place, u64),
+) -> Result<(), StoreError> {
     let mut after = String::new();
     for _ in 0..TERMINALS_MAX {
         let page = world.store().year_cases(year, &after)?;
@@ -539,10 +534,11 @@ fn places(
             break;
         };
         after.clone_from(&last.terminal);
-        let seen = page.into_iter().filter(|(place, _)| seen(place));
-        found.extend(seen.map(|(place, _)| (place.terminal.clone(), place)));
+        for (place, cases) in &page {
+            act(place, *cases);
+        }
     }
-    Ok(found)
+    Ok(())
 }
 
 fn each_month_case(

@@ -87,6 +87,14 @@ impl Standing {
             .fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1))
     }
 
+    /// The release that runs; the program's own version where it is that of the package.
+    pub(crate) fn version(&self) -> Option<&str> {
+        let beat = self.heartbeat.as_ref()?;
+        let release = beat.update.as_ref().map(|update| update.version.as_str());
+        let release = release.filter(|version| !version.is_empty());
+        Some(release.unwrap_or(&beat.program_version))
+    }
+
     /// Whether something of it is broken.
     pub(crate) fn is_faulty(&self) -> bool {
         let devices = self.heartbeat.iter().flat_map(|beat| &beat.devices);

@@ -523,7 +523,7 @@ impl List {
             vec![
                 cell(&each["terminal"]),
                 cell(&each["region"]),
-                release_words(each),
+                cell(&each["version"]),
                 update_words(&each["update"]),
                 silent_words(&each["silent_h"]),
                 queue_words(each),
@@ -536,15 +536,6 @@ impl List {
         say(&format!("{} terminals", found.len()))?;
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// The release that runs; the program's own version where it is that of the package.
-fn release_words(terminal: &Value) -> String {
-    let release = cell(&terminal["update"]["version"]);
-    if release.is_empty() {
-        return cell(&terminal["version"]);
-    }
-    release
 }
 
 /// How far an update has come, and why it was taken back.
@@ -910,7 +901,7 @@ fn quality(regional: &Regional) -> anyhow::Result<ExitCode> {
 const PACK_README: &str = "\
 月度数据包 / monthly data pack
 
-terminals.csv  终端 / terminals: terminal, region, site, installed_on, version, year_target, year_cases
+terminals.csv  终端 / terminals: terminal, region, site, installed_on, version, target, cases (of the year)
 cases.csv      办件 / cases of the month: month, region, terminal, item, cases
 tickets.csv    工单 / fault tickets opened in the month: number, region, terminal, class, code, level, state, opened_at, mended_at, closed_at, times_reopened
 visits.csv     访问(自终端启用以来的累计) / visits since each terminal began to count: item, completed, abandoned, failed
