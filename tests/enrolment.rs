@@ -375,15 +375,15 @@ fn what_is_wrong_is_said_in_words_and_by_its_code() {
 }
 
 #[test]
-fn a_code_in_a_file_does_too_and_a_revoked_terminal_gets_no_certificate() {
+fn a_code_in_a_file_does_too_and_one_from_before_a_revocation_is_dead() {
     let bench = bench();
     let file = bench.path("code");
     std::fs::write(&file, bench.code()).unwrap();
     bench.set_revoked(true);
     let more = ["--code-file", file.to_str().unwrap()];
     let said = complaint(&bench.enrol("", &more));
-    assert!(said.contains("[platform.revoked]"), "{said}");
-    bench.set_revoked(false);
+    assert!(said.contains("[enrolment.code-wrong]"), "{said}");
+    std::fs::write(&file, bench.code()).unwrap();
     assert!(bench.enrol("", &more).status.success());
 }
 

@@ -20,11 +20,6 @@ fn forbidden(code: &str, detail: &str) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, code, detail)
 }
 
-/// The terminal was taken back.
-pub(crate) fn revoked() -> Problem {
-    forbidden("terminal.revoked", "the terminal was taken out of service")
-}
-
 /// Refuses a request by who it says it is from, and by the certificate that was shown.
 pub(crate) async fn check(
     world: &Arc<World>,
@@ -51,7 +46,7 @@ pub(crate) async fn check(
             "the certificate is of another terminal than the request",
         ));
     }
-    // Its own enrolment answers by itself: whether it is revoked is said to who has the code.
+    // A code that was made since is how a terminal comes back.
     if path == ENROLMENTS {
         return Ok(());
     }
@@ -68,7 +63,10 @@ pub(crate) async fn check(
         Ok(world.store().is_revoked(&terminal, &serial)?)
     });
     if is_revoked.await? {
-        return Err(revoked());
+        return Err(forbidden(
+            "terminal.revoked",
+            "the terminal was taken out of service",
+        ));
     }
     Ok(())
 }

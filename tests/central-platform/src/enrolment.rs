@@ -24,7 +24,7 @@ use crate::platform::World;
 use crate::problem::{Problem, parse};
 use crate::router::{From, Shared, blocking};
 use crate::standing::Place;
-use crate::store::{Candidate, Installation, Refusal, StoreError};
+use crate::store::{Candidate, Refusal, StoreError};
 use code::{Code, SALT_BYTES};
 
 pub(crate) mod code;
@@ -33,14 +33,6 @@ pub(crate) mod code;
 const CODE_LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Visits a year that may be expected of a terminal.
 const TARGETS: &[u32] = &[370, 500, 800];
-/// Deepest place: 省/市/县/镇/村, and one more.
-const REGION_DEPTH_MAX: usize = 6;
-/// A name of a place, or a path of them.
-const PLACE: Limit = Limit::Text {
-    least: 1,
-    most: 200,
-};
-
 /// What a machine and a terminal ask.
 pub(crate) fn router() -> Router<Arc<World>> {
     Router::new()
@@ -80,17 +72,6 @@ struct Renewal {
     csr: String,
 }
 
-/// A terminal that an administrator expects.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Expected {
-    terminal: String,
-    region: String,
-    site: String,
-    installed_on: String,
-    target: u32,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Removal {
@@ -122,7 +103,6 @@ impl std::convert::From<Refusal> for Problem {
                 "enrolment.locked",
                 "there were too many wrong codes for this terminal",
             ),
-            Refusal::Revoked => return admission::revoked(),
         };
         Self::new(status, code, detail)
     }
@@ -214,54 +194,23 @@ async fn renew(State(world): Shared, Extension(speaker): From, body: Bytes) -> R
 async fn make_code(State(world): Shared, body: Bytes) -> Response {
     blocking(move || {
         authority(&world)?;
-        let expected: Expected = parse(&body)?;
-        within(&[
-            ("terminal", &expected.terminal, Limit::Terminal),
-            ("region", &expected.region, PLACE),
-            ("site", &expected.site, PLACE),
-        ])?;
-        let parts: Vec<&str> = expected
-            .region
-            .split('/')
-            .take(REGION_DEPTH_MAX + 1)
-            .collect();
-        bounded(
-            "region",
-            parts.len() <= REGION_DEPTH_MAX && parts.iter().all(|part| !part.trim().is_empty()),
-        )?;
-        let day: Result<jiff::civil::Date, _> = expected.installed_on.parse();
-        bounded(
-            "installed_on",
-            day.is_ok_and(|day| day.to_string() == expected.installed_on),
-        )?;
-        bounded("target", TARGETS.contains(&expected.target))?;
+        let place: Place = parse(&body)?;
+        place.check()?;
+        // Whoever sets a terminal up knows all of it.
+        bounded("site", !place.site.is_empty())?;
+        bounded("installed_on", !place.installed_on.is_empty())?;
+        bounded("target", TARGETS.contains(&place.target))?;
         let mut salt = [0; SALT_BYTES];
         let code = SystemRandom::new()
             .fill(&mut salt)
             .ok()
             .and_then(|()| Code::generate())
             .ok_or(StoreError::Key)?;
-        let (now, digest) = (clock::now(), code.digest(&salt, &expected.terminal));
+        let (now, digest) = (clock::now(), code.digest(&salt, &place.terminal));
         let expires_at = now + CODE_LIFE;
-        let installation = Installation {
-            terminal: expected.terminal,
-            region: expected.region,
-            site: expected.site,
-            installed_on: expected.installed_on,
-            target: expected.target,
-        };
-        let mut store = world.store();
-        if store.is_revoked(&installation.terminal, "")? {
-            return Err(admission::revoked());
-        }
-        store.add_code(&installation, &salt, &digest, now, expires_at)?;
-        store.set_place(&Place {
-            terminal: installation.terminal,
-            region: installation.region,
-            site: installation.site,
-            installed_on: installation.installed_on,
-            target: installation.target,
-        })?;
+        world
+            .store()
+            .add_code(&place, &salt, &digest, now, expires_at)?;
         Ok(Json(
             json!({"code": code.to_string(), "expires_at": expires_at.to_string()}),
         ))

@@ -51,8 +51,6 @@ const PIECE_BYTES: usize = 64 * 1024;
 const PIECES_WAITING: usize = 4;
 /// Longest wait for whoever reads the metrics.
 const READER_MAX: Duration = Duration::from_secs(20);
-/// Most a year asks of a terminal.
-const TARGET_MAX: u32 = 1_000_000;
 /// Visits of an item below which its quality says nothing.
 const VISITS_TELLING: u64 = 20;
 /// Part of visits in percent from which an item counts as failing, and as left.
@@ -729,42 +727,11 @@ async fn pack_tickets(
     .await
 }
 
-/// Where a terminal stands, as a person says it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewPlace {
-    terminal: String,
-    region: String,
-    site: String,
-    installed_on: String,
-    target: u32,
-}
-
 async fn set_place(State(world): Shared, body: Bytes) -> Response {
     blocking(move || {
-        let NewPlace {
-            terminal,
-            region,
-            site,
-            installed_on,
-            target,
-        } = parse(&body)?;
-        within(&[
-            ("terminal", &terminal, Limit::Terminal),
-            ("site", &site, Limit::Text { least: 0, most: 64 }),
-        ])?;
-        bounded("region", region::is_region(&region))?;
-        bounded("site", !site.chars().any(char::is_control))?;
-        let is_day = installed_on.is_empty() || installed_on.parse::<Date>().is_ok();
-        bounded("installed_on", is_day)?;
-        bounded("target", target <= TARGET_MAX)?;
-        world.store().set_place(&Place {
-            terminal,
-            region,
-            site,
-            installed_on,
-            target,
-        })?;
+        let place: Place = parse(&body)?;
+        place.check()?;
+        world.store().set_place(&place)?;
         Ok(StatusCode::NO_CONTENT)
     })
     .await

@@ -7,8 +7,12 @@ use std::sync::LazyLock;
 use jiff::civil::Date;
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 
+use crate::limits::{Limit, bounded, within};
 use crate::messages::Heartbeat;
+use crate::problem::Problem;
+use crate::region::is_region;
 use crate::telemetry::Telemetry;
 
 /// Where every problem code is explained, with who acts.
@@ -45,8 +49,12 @@ pub(crate) const DEVICE_STATES: [&str; 8] = [
 /// Who acts on a ticket.
 pub(crate) const LEVELS: [&str; 4] = ["village", "town", "city", "vendor"];
 
-/// Where a terminal stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Most that a year asks of a terminal.
+const TARGET_MAX: u32 = 1_000_000;
+
+/// Where a terminal stands, as a person says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Place {
     pub(crate) terminal: String,
     /// City/county/town/village; empty where nobody said.
@@ -56,6 +64,22 @@ pub(crate) struct Place {
     pub(crate) installed_on: String,
     /// What the year asks of it; 0 where nothing is asked.
     pub(crate) target: u32,
+}
+
+impl Place {
+    /// Refuses what is no place of a terminal; site, day and target may be left open.
+    pub(crate) fn check(&self) -> Result<(), Problem> {
+        within(&[
+            ("terminal", &self.terminal, Limit::Terminal),
+            ("site", &self.site, Limit::Text { least: 0, most: 64 }),
+        ])?;
+        bounded("region", is_region(&self.region))?;
+        bounded("site", !self.site.chars().any(char::is_control))?;
+        let day: Option<Date> = self.installed_on.parse().ok();
+        let is_day = day.is_some_and(|day| day.to_string() == self.installed_on);
+        bounded("installed_on", self.installed_on.is_empty() || is_day)?;
+        bounded("target", self.target <= TARGET_MAX)
+    }
 }
 
 /// Everything that is known of a terminal.

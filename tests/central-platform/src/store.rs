@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 pub(crate) use accept::Road;
-pub(crate) use enrolment::{Candidate, Installation, Refusal};
+pub(crate) use enrolment::{Candidate, Refusal};
 pub(crate) use hold::ReleaseOutcome;
 pub(crate) use log::NewAct;
 pub(crate) use notice::DueNotice;

@@ -313,11 +313,25 @@ fn a_revoked_terminal_is_refused_everywhere_and_served_again_when_it_is_restored
     // Without its name too: the certificate says whose it is.
     let nameless = bench.send(&one, "GET", "/v1/health", "", b"");
     assert_eq!(code_of(&nameless), is(403, "terminal.revoked"));
-    let refused = bench.admin("/admin/enrolments", &expected("T1"));
-    assert_eq!(code_of(&refused), is(403, "terminal.revoked"));
     let back = json!({"terminal": "T1"});
     assert_eq!(bench.admin("/admin/terminals/restore", &back).status, 200);
     assert_eq!(bench.signed(&one, "GET", "/v1/catalogue", b"").status, 200);
+}
+
+#[test]
+fn a_machine_in_the_place_of_a_stolen_one_is_served_and_the_stolen_one_never_is() {
+    let bench = bench();
+    let (mut stolen, mut new) = (machine("T1"), machine("T1"));
+    bench.take_in(&mut stolen);
+    let removal = json!({"terminal": "T1", "reason": "被盗"});
+    assert_eq!(bench.admin("/admin/terminals/revoke", &removal).status, 200);
+    let code = bench.code_for("T1");
+    let status = |of: &Machine| bench.signed(of, "GET", "/v1/catalogue", b"").status;
+    assert_eq!(status(&stolen), 403, "nobody has used the code yet");
+    let reply = bench.enroll(&new, &code);
+    assert_eq!(reply.status, 201);
+    new.certificate = Some(reply.json()["certificate"].as_str().unwrap().to_owned());
+    assert_eq!((status(&new), status(&stolen)), (200, 403));
 }
 
 #[test]

@@ -4,10 +4,6 @@ CREATE TABLE enrolment (
     terminal TEXT PRIMARY KEY,
     salt BYTEA NOT NULL,
     code_digest BYTEA NOT NULL,
-    region TEXT NOT NULL,
-    site TEXT NOT NULL,
-    installed_on TEXT NOT NULL,
-    target BIGINT NOT NULL CHECK (target IN (370, 500, 800)),
     made_at TEXT NOT NULL,
     expires_at TEXT NOT NULL,
     expires_s BIGINT NOT NULL,
@@ -23,10 +19,6 @@ CREATE TABLE enrolment (
 -- Every terminal that was enrolled or revoked, one row each.
 CREATE TABLE installation (
     terminal TEXT PRIMARY KEY,
-    region TEXT NOT NULL,
-    site TEXT NOT NULL,
-    installed_on TEXT NOT NULL,
-    target BIGINT NOT NULL,
     enrolled_at TEXT NOT NULL,
     certificate_until TEXT NOT NULL,
     is_revoked BIGINT NOT NULL CHECK (is_revoked IN (0, 1)),

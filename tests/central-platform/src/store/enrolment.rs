@@ -7,28 +7,18 @@ use kiosk_sealing::PublicKey;
 use serde::Serialize;
 
 use super::keys::enroll;
+use super::standing::{place_of, set_place};
 use super::{ROWS_MAX, Store, StoreError};
 use crate::authority::Issued;
 use crate::database::{Database, Row, Value};
 use crate::enrolment::code::Code;
+use crate::standing::Place;
 
 /// Wrong codes after which nobody is asked for a while. Chosen: a hurried person's, and of no use
 /// against 60 bits.
 const WRONG_MAX: i64 = 5;
 /// How long that while is, in seconds.
 const LOCKED_S: i64 = 15 * 60;
-
-/// Where and when a terminal is set up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Installation {
-    pub(crate) terminal: String,
-    /// 市/县/镇/村.
-    pub(crate) region: String,
-    pub(crate) site: String,
-    pub(crate) installed_on: String,
-    /// Visits a year that are expected of it.
-    pub(crate) target: u32,
-}
 
 /// What a machine shows to become a terminal.
 #[derive(Debug)]
@@ -61,8 +51,6 @@ pub(crate) enum Refusal {
     Expired,
     /// There were too many wrong ones.
     Locked,
-    /// The terminal was taken out of service.
-    Revoked,
 }
 
 /// A code or a terminal as an administrator sees it.
@@ -95,38 +83,30 @@ struct Kept {
     used_at: String,
     csr_key: String,
     device_key: String,
-    installation: Installation,
     certificate: String,
     not_after: String,
 }
 
 impl Store {
-    /// Keeps a code for a terminal; one that it had before counts no more.
+    /// Keeps a code for a terminal, and where it stands; a code that it had before counts no more.
     pub(crate) fn add_code(
         &mut self,
-        installation: &Installation,
+        place: &Place,
         salt: &[u8],
         digest: &[u8],
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<(), StoreError> {
         self.database.transaction(|database| {
+            set_place(database, place)?;
+            drop_code(database, &place.terminal)?;
             database.execute(
-                "DELETE FROM enrolment WHERE terminal = ?1",
-                &[Value::Text(&installation.terminal)],
-            )?;
-            database.execute(
-                "INSERT INTO enrolment (terminal, salt, code_digest, region, site, installed_on,
-                     target, made_at, expires_at, expires_s)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                "INSERT INTO enrolment (terminal, salt, code_digest, made_at, expires_at, expires_s)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 &[
-                    Value::Text(&installation.terminal),
+                    Value::Text(&place.terminal),
                     Value::Blob(salt),
                     Value::Blob(digest),
-                    Value::Text(&installation.region),
-                    Value::Text(&installation.site),
-                    Value::Text(&installation.installed_on),
-                    Value::Integer(installation.target.into()),
                     Value::Text(&now.to_string()),
                     Value::Text(&expires_at.to_string()),
                     Value::Integer(expires_at.as_second()),
@@ -138,7 +118,7 @@ impl Store {
 
     /// Makes a machine a terminal, if its code is good. `issue` signs its certificate and may be
     /// called several times. Keys and certificates that the terminal had before count no more: a
-    /// number stands for one machine.
+    /// number stands for one machine. One that was taken out of service is in it again.
     pub(crate) fn admit(
         &mut self,
         candidate: &Candidate<'_>,
@@ -152,7 +132,7 @@ impl Store {
             if let Err(refusal) = judge(database, &kept, candidate, now)? {
                 return Ok(Err(refusal));
             }
-            let Installation { region, site, .. } = kept.installation.clone();
+            let Place { region, site, .. } = place_of(database, candidate.terminal)?;
             if !kept.used_at.is_empty() {
                 return Ok(Ok(Admission {
                     certificate: kept.certificate,
@@ -162,7 +142,7 @@ impl Store {
                 }));
             }
             let issued = issue()?;
-            take_in(database, &kept.installation, candidate, &issued, now)?;
+            take_in(database, candidate, &issued, now)?;
             Ok(Ok(Admission {
                 certificate: issued.chain,
                 not_after: issued.not_after.to_string(),
@@ -203,7 +183,8 @@ impl Store {
         Ok(row.is_some())
     }
 
-    /// Takes a terminal out of service, or back into it.
+    /// Takes a terminal out of service, or back into it. A code that was handed out before does not
+    /// bring it back.
     pub(crate) fn set_revoked(
         &mut self,
         terminal: &str,
@@ -211,36 +192,41 @@ impl Store {
         reason: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.database.execute(
-            "INSERT INTO installation (terminal, region, site, installed_on, target, enrolled_at,
-                 certificate_until, is_revoked, reason, changed_at)
-             VALUES (?1, '', '', '', 0, '', '', ?2, ?3, ?4) ON CONFLICT (terminal) DO UPDATE
-             SET is_revoked = excluded.is_revoked, reason = excluded.reason,
-                 changed_at = excluded.changed_at",
-            &[
-                Value::Text(terminal),
-                Value::Integer(is_revoked.into()),
-                Value::Text(reason),
-                Value::Text(&now.to_string()),
-            ],
-        )?;
-        Ok(())
+        self.database.transaction(|database| {
+            if is_revoked {
+                drop_code(database, terminal)?;
+            }
+            database.execute(
+                "INSERT INTO installation (terminal, enrolled_at, certificate_until, is_revoked,
+                     reason, changed_at)
+                 VALUES (?1, '', '', ?2, ?3, ?4) ON CONFLICT (terminal) DO UPDATE
+                 SET is_revoked = excluded.is_revoked, reason = excluded.reason,
+                     changed_at = excluded.changed_at",
+                &[
+                    Value::Text(terminal),
+                    Value::Integer(is_revoked.into()),
+                    Value::Text(reason),
+                    Value::Text(&now.to_string()),
+                ],
+            )?;
+            Ok(())
+        })
     }
 
     /// Every code and every terminal that was revoked, by terminal.
     pub(crate) fn enrolments(&mut self, now: Timestamp) -> Result<Vec<EnrolmentRow>, StoreError> {
         let rows = self.database.query(
-            "SELECT e.terminal, e.region, e.site, e.installed_on, e.target, e.made_at,
-                    e.expires_at, e.expires_s, e.used_at, e.wrong, e.wrong_s,
+            "SELECT k.terminal, COALESCE(p.region, ''), COALESCE(p.site, ''),
+                    COALESCE(p.installed_on, ''), COALESCE(p.target, 0), COALESCE(e.made_at, ''),
+                    COALESCE(e.expires_at, ''), COALESCE(e.expires_s, 0), COALESCE(e.used_at, ''),
+                    COALESCE(e.wrong, 0), COALESCE(e.wrong_s, 0),
                     COALESCE(i.certificate_until, ''), COALESCE(i.is_revoked, 0),
                     COALESCE(i.reason, '')
-             FROM enrolment e LEFT JOIN installation i ON i.terminal = e.terminal
-             UNION ALL
-             SELECT i.terminal, i.region, i.site, i.installed_on, i.target, '', '', 0, '', 0, 0,
-                    i.certificate_until, i.is_revoked, i.reason
-             FROM installation i
-             WHERE NOT EXISTS (SELECT 1 FROM enrolment e WHERE e.terminal = i.terminal)
-             ORDER BY 1 LIMIT ?1",
+             FROM (SELECT terminal FROM enrolment UNION SELECT terminal FROM installation) k
+             LEFT JOIN enrolment e ON e.terminal = k.terminal
+             LEFT JOIN installation i ON i.terminal = k.terminal
+             LEFT JOIN terminal_place p ON p.terminal = k.terminal
+             ORDER BY k.terminal LIMIT ?1",
             &[Value::Integer(ROWS_MAX)],
         )?;
         rows.iter().map(|row| enrolment_row(row, now)).collect()
@@ -279,7 +265,7 @@ fn enrolment_row(row: &Row, now: Timestamp) -> Result<EnrolmentRow, StoreError> 
 fn kept(database: &mut Database, terminal: &str) -> Result<Option<Kept>, StoreError> {
     let row = database.query_one(
         "SELECT salt, code_digest, expires_s, wrong, wrong_s, used_at, csr_key, device_key,
-                region, site, installed_on, target, certificate, not_after
+                certificate, not_after
          FROM enrolment WHERE terminal = ?1",
         &[Value::Text(terminal)],
     )?;
@@ -293,15 +279,8 @@ fn kept(database: &mut Database, terminal: &str) -> Result<Option<Kept>, StoreEr
             used_at: row.text(5)?,
             csr_key: row.text(6)?,
             device_key: row.text(7)?,
-            installation: Installation {
-                terminal: terminal.to_owned(),
-                region: row.text(8)?,
-                site: row.text(9)?,
-                installed_on: row.text(10)?,
-                target: row.small(11)?,
-            },
-            certificate: row.text(12)?,
-            not_after: row.text(13)?,
+            certificate: row.text(8)?,
+            not_after: row.text(9)?,
         })
     })
     .transpose()
@@ -339,13 +318,6 @@ fn judge(
         )?;
         return Ok(Err(Refusal::Wrong));
     }
-    let revoked = database.query_one(
-        "SELECT terminal FROM installation WHERE terminal = ?1 AND is_revoked = 1",
-        &[Value::Text(terminal)],
-    )?;
-    if revoked.is_some() {
-        return Ok(Err(Refusal::Revoked));
-    }
     if kept.used_at.is_empty() {
         let is_good = now.as_second() < kept.expires_s;
         return Ok(if is_good {
@@ -362,7 +334,6 @@ fn judge(
 /// The code is used up; the terminal, its key and its certificate take the place of earlier ones.
 fn take_in(
     database: &mut Database,
-    installation: &Installation,
     candidate: &Candidate<'_>,
     issued: &Issued,
     now: Timestamp,
@@ -385,22 +356,12 @@ fn take_in(
         ],
     )?;
     database.execute(
-        "INSERT INTO installation (terminal, region, site, installed_on, target, enrolled_at,
-             certificate_until, is_revoked, reason, changed_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, '', ?6) ON CONFLICT (terminal) DO UPDATE
-         SET region = excluded.region, site = excluded.site,
-             installed_on = excluded.installed_on, target = excluded.target,
-             enrolled_at = excluded.enrolled_at, certificate_until = excluded.certificate_until,
-             changed_at = excluded.changed_at",
-        &[
-            Value::Text(terminal),
-            Value::Text(&installation.region),
-            Value::Text(&installation.site),
-            Value::Text(&installation.installed_on),
-            Value::Integer(installation.target.into()),
-            Value::Text(&at),
-            Value::Text(&until),
-        ],
+        "INSERT INTO installation (terminal, enrolled_at, certificate_until, is_revoked, reason,
+             changed_at)
+         VALUES (?1, ?2, ?3, 0, '', ?2) ON CONFLICT (terminal) DO UPDATE
+         SET enrolled_at = excluded.enrolled_at, certificate_until = excluded.certificate_until,
+             is_revoked = 0, reason = '', changed_at = excluded.changed_at",
+        &[Value::Text(terminal), Value::Text(&at), Value::Text(&until)],
     )?;
     database.execute(
         "UPDATE terminal_key SET is_retired = 1 WHERE terminal = ?1",
@@ -412,6 +373,14 @@ fn take_in(
         &[Value::Text(terminal)],
     )?;
     note_certificate(database, terminal, issued, now)
+}
+
+fn drop_code(database: &mut Database, terminal: &str) -> Result<(), StoreError> {
+    database.execute(
+        "DELETE FROM enrolment WHERE terminal = ?1",
+        &[Value::Text(terminal)],
+    )?;
+    Ok(())
 }
 
 fn note_certificate(
@@ -477,7 +446,7 @@ mod tests {
 
         fn give_code(&mut self, now: Timestamp) {
             self.code = Code::generate().unwrap();
-            let installation = Installation {
+            let place = Place {
                 terminal: "T1".to_owned(),
                 region: "测试市/测试县/测试镇/测试村".to_owned(),
                 site: "测试村党群服务中心".to_owned(),
@@ -486,7 +455,7 @@ mod tests {
             };
             let digest = self.code.digest(b"salt", "T1");
             self.store
-                .add_code(&installation, b"salt", &digest, now, now + WEEK)
+                .add_code(&place, b"salt", &digest, now, now + WEEK)
                 .unwrap();
         }
 
@@ -588,15 +557,27 @@ mod tests {
     }
 
     #[test]
-    fn a_revoked_terminal_is_not_enrolled_either_until_it_is_restored() {
+    fn a_revoked_terminal_comes_back_by_order_or_by_a_code_that_was_made_since() {
         let mut bench = Bench::new();
         bench.store.set_revoked("T1", true, "被盗", NOW).unwrap();
         assert_eq!(bench.state(NOW), "revoked");
         assert!(bench.store.is_revoked("T1", "").unwrap());
         assert!(!bench.store.is_revoked("T2", "").unwrap());
-        assert_eq!(bench.good("a", NOW), Err(Refusal::Revoked));
+        assert_eq!(bench.good("a", NOW), Err(Refusal::Wrong), "an old code");
         bench.store.set_revoked("T1", false, "", NOW).unwrap();
-        assert!(bench.good("a", NOW).is_ok());
+        assert!(!bench.store.is_revoked("T1", "").unwrap());
+        bench.give_code(NOW);
+        bench.good("a", NOW).unwrap();
+        bench.store.set_revoked("T1", true, "被盗", NOW).unwrap();
+        bench.give_code(NOW);
+        assert!(bench.store.is_revoked("T1", "").unwrap(), "not used yet");
+        bench.key = key();
+        bench.good("b", NOW).unwrap();
+        assert!(!bench.store.is_revoked("T1", "02").unwrap());
+        assert!(
+            bench.store.is_revoked("T1", "01").unwrap(),
+            "the stolen one"
+        );
         // One that was never enrolled is shown too.
         bench.store.set_revoked("T0", true, "", NOW).unwrap();
         let rows = bench.store.enrolments(NOW).unwrap();

@@ -94,20 +94,7 @@ impl Store {
 
     /// Says where a terminal stands, in place of what was said before.
     pub(crate) fn set_place(&mut self, place: &Place) -> Result<(), StoreError> {
-        self.database.execute(
-            "INSERT INTO terminal_place (terminal, region, site, installed_on, target)
-             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (terminal) DO UPDATE
-             SET region = excluded.region, site = excluded.site,
-                 installed_on = excluded.installed_on, target = excluded.target",
-            &[
-                Value::Text(&place.terminal),
-                Value::Text(&place.region),
-                Value::Text(&place.site),
-                Value::Text(&place.installed_on),
-                Value::Integer(place.target.into()),
-            ],
-        )?;
-        Ok(())
+        set_place(&mut self.database, place)
     }
 
     /// The region of a terminal; empty where nobody said.
@@ -222,6 +209,24 @@ pub(super) fn count_case(
             ],
         )?;
     }
+    Ok(())
+}
+
+/// Says where a terminal stands, in place of what was said before.
+pub(super) fn set_place(database: &mut Database, place: &Place) -> Result<(), StoreError> {
+    database.execute(
+        "INSERT INTO terminal_place (terminal, region, site, installed_on, target)
+         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (terminal) DO UPDATE
+         SET region = excluded.region, site = excluded.site,
+             installed_on = excluded.installed_on, target = excluded.target",
+        &[
+            Value::Text(&place.terminal),
+            Value::Text(&place.region),
+            Value::Text(&place.site),
+            Value::Text(&place.installed_on),
+            Value::Integer(place.target.into()),
+        ],
+    )?;
     Ok(())
 }
 
