@@ -338,6 +338,13 @@ pub enum Found {
         /// It was done.
         is_done: bool,
     },
+    /// The outcome of a guided test is kept.
+    Recorded {
+        /// What that changed, in words.
+        words: String,
+        /// The ticket that it opened or proved to be mended.
+        ticket: Option<Uuid>,
+    },
     /// The report is made.
     Report {
         /// Its pages, for the screen.

@@ -272,22 +272,26 @@ impl Step {
         text(lang, key).to_owned()
     }
 
-    /// Name of the drawn picture; empty for none.
+    /// Name of the drawn picture; empty for none. Never one of a fault: while a test runs nothing is
+    /// known to be wrong.
     pub(super) fn drawing(&self) -> &'static str {
         match self {
-            Self::Card { .. } | Self::Lift { .. } => "card",
-            Self::Scan { .. } | Self::ReadBack { .. } => "qr",
-            Self::Print { .. } | Self::AskPrint => "printer",
-            Self::Pictures { .. } | Self::Document => "camera",
-            Self::Face { .. } => "face",
+            Self::Card { .. } => "card-on-reader",
+            Self::Lift { .. } => "reader-free",
+            Self::Scan { .. } | Self::ReadBack { .. } => "code-to-scanner",
+            Self::Print { .. } | Self::AskPrint => "slip",
+            Self::Document => "document",
+            Self::Face { .. } => "person",
             Self::Battery { .. } => "ups",
+            Self::Contact { first, .. } if is_presence(first) => "person",
             Self::Contact { .. } => "door",
-            Self::Light { .. } => "light",
+            Self::Light { .. } => "lamp",
             Self::Strokes { .. } => "pad",
-            Self::Tone { .. } => "speaker",
+            Self::Tone { .. } => "volume",
             Self::Machine(Part::Network) | Self::Upstreams => "network",
             Self::Machine(_)
             | Self::Look
+            | Self::Pictures { .. }
             | Self::Colors { .. }
             | Self::AskScreen
             | Self::Grid { .. }

@@ -721,6 +721,13 @@ impl Mode {
             Found::Said { words, is_done } => {
                 self.act_over(ticket, words.clone(), *is_done, hand);
             }
+            Found::Recorded {
+                words,
+                ticket: of_outcome,
+            } => {
+                self.outcome_kept(ticket, *of_outcome);
+                self.act_over(ticket, words.clone(), true, hand);
+            }
             Found::Report { pages, certificate } => {
                 self.report_made(ticket, pages, certificate, hand);
             }
@@ -786,7 +793,7 @@ impl Mode {
             Some(Leaf::Facts(facts)) => self.facts_page(facts, sight),
             Some(Leaf::List(list)) => list.page(sight),
             Some(Leaf::Testing(testing)) => testing.page(sight),
-            Some(Leaf::Outcome(ended)) => ended.page(sight),
+            Some(Leaf::Outcome(ended)) => self.outcome_page(ended, sight),
             Some(Leaf::Daily(daily)) => daily.page(sight),
             Some(Leaf::Calibration(calibrating)) => calibrating.page(sight),
             Some(Leaf::Report(report)) => self.report_page(*report, sight),

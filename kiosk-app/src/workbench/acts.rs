@@ -42,7 +42,7 @@ const SUBJECT_BYTES_MAX: usize = 128;
 enum Done {
     /// In words.
     Words(String),
-    /// The report was made.
+    /// With more than words.
     Found(Found),
 }
 
@@ -196,9 +196,11 @@ impl Bench {
             |device| (device.class.clone(), device.faults.clone()),
         );
         let recorded = tickets::record(&mut self.cache, outcome, &class, &faults, &by, now)?;
-        let mut said = text(lang, "bench.done-record").to_owned();
+        let ticket = recorded.mended.first().or(recorded.opened.as_ref());
+        let ticket = ticket.map(|ticket| ticket.id);
+        let mut words = text(lang, "bench.done-record").to_owned();
         if let Some(ticket) = recorded.opened {
-            said = fill(lang, "bench.done-opened", &[("number", &ticket.number)]);
+            words = fill(lang, "bench.done-opened", &[("number", &ticket.number)]);
         }
         if !recorded.mended.is_empty() {
             let numbers: Vec<&str> = recorded
@@ -206,19 +208,20 @@ impl Bench {
                 .iter()
                 .map(|ticket| ticket.number.as_str())
                 .collect();
-            said = fill(lang, "bench.done-mended", &[("number", &numbers.join(" "))]);
+            words = fill(lang, "bench.done-mended", &[("number", &numbers.join(" "))]);
         }
-        Ok(words(said))
+        Ok(Done::Found(Found::Recorded { words, ticket }))
     }
 
     fn on_ticket(&mut self, id: Uuid, act: &TicketAct, lang: Lang, now: Moment) -> Outcomes {
         let by = self.by();
         let ticket = self.cache.ticket_act(id, act, &by, now.at)?;
-        Ok(words(fill(
-            lang,
-            "bench.done-ticket",
-            &[("number", &ticket.number)],
-        )))
+        let key = if matches!(act, TicketAct::Close) {
+            "bench.done-close"
+        } else {
+            "bench.done-ticket"
+        };
+        Ok(words(fill(lang, key, &[("number", &ticket.number)])))
     }
 
     fn replenish(&mut self, device: &str, what: &str, lang: Lang, now: Moment) -> Outcomes {

@@ -318,6 +318,7 @@ impl Mode {
                 | Plain::Down => {}
             },
             Some(Leaf::Outcome(_)) if plain == Plain::Again => self.test_again(hand),
+            Some(Leaf::Outcome(_)) if plain == Plain::Next => self.back(hand),
             Some(Leaf::Calibration(_)) => self.calibration_pressed(plain, hand),
             Some(Leaf::Report(_)) => self.report_pressed(plain),
             Some(

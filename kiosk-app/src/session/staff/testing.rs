@@ -1,15 +1,14 @@
 //! A guided test on the glass: its pages, its end, and what its outcome changes. A failed device
 //! serves no visitors until a test of it passes; how it was before stands beside how it is now.
 
-use std::collections::BTreeSet;
-
-use kiosk_ui::{Mark, Pattern, StaffPage, StaffRow, StaffSection, Touch};
+use kiosk_ui::{Choice, Mark, Pattern, StaffPage, StaffRow, StaffSection, Touch};
+use uuid::Uuid;
 
 use super::facts::mark;
 use super::ids::{Button, Id, Plain};
 use super::menu::{action, fact, row};
-use super::{Hand, Leaf, Mode, Sight};
-use crate::event::{Event, Standing};
+use super::{Hand, Leaf, Mode, Sight, access};
+use crate::event::{Event, Standing, Ticket};
 use crate::problem;
 use crate::selftest::{self, Outcome, Plan, Run, Setting, Verdict, figure_name, figure_value};
 use crate::words::{Lang, fill, text};
@@ -29,6 +28,10 @@ pub(super) struct Ended {
     outcome: Outcome,
     /// The outcome before this one.
     before: Option<Outcome>,
+    /// The act that keeps it, on its way.
+    kept_by: Option<Ticket>,
+    /// The ticket that it opened or proved to be mended.
+    ticket: Option<Uuid>,
 }
 
 impl Testing {
@@ -130,10 +133,31 @@ impl Ended {
                 ..StaffSection::default()
             });
         }
-        let again = Id::Act(Button::Plain(Plain::Again));
-        page.actions
-            .push(action(&again, text(lang, "staff.test-again")));
+        page.actions = self.ways(lang);
         page
+    }
+
+    /// What comes next, the likeliest first.
+    fn ways(&self, lang: Lang) -> Vec<Choice> {
+        let own = |plain| Id::Act(Button::Plain(plain));
+        let again = action(&own(Plain::Again), text(lang, "staff.test-again"));
+        let ticket = self.ticket.map(|id| Id::Open(Topic::Ticket(id)));
+        let to_ticket = |key| {
+            let id = ticket.as_ref()?;
+            Some(action(id, text(lang, key)))
+        };
+        match self.outcome.verdict {
+            Verdict::Passed => {
+                let done = || action(&own(Plain::Next), text(lang, "staff.test-done"));
+                let next = to_ticket("staff.to-mended").unwrap_or_else(done);
+                vec![next, again]
+            }
+            Verdict::Failed => [Some(again), to_ticket("staff.to-ticket")]
+                .into_iter()
+                .flatten()
+                .collect(),
+            Verdict::Skipped | Verdict::Canceled => vec![again],
+        }
     }
 }
 
@@ -143,9 +167,8 @@ fn figure(lang: Lang, name: &str, value: &str) -> StaffRow {
     fact(&figure_name(lang, name), words, Mark::None)
 }
 
-/// Before and after, side by side.
+/// Before and after, side by side: the verdict, and each figure that was measured both times and moved.
 fn compared(lang: Lang, before: &Outcome, after: &Outcome) -> StaffSection {
-    let names: BTreeSet<&String> = before.figures.keys().chain(after.figures.keys()).collect();
     let mut rows = vec![fact(
         text(lang, "staff.verdict"),
         format!(
@@ -155,19 +178,13 @@ fn compared(lang: Lang, before: &Outcome, after: &Outcome) -> StaffSection {
         ),
         mark(after.verdict),
     )];
-    let value = |outcome: &Outcome, name: &String| {
-        let value = outcome.figures.get(name);
-        value.map_or_else(|| "—".to_owned(), |value| figure_value(lang, name, value))
-    };
-    for name in names {
-        let (old, new) = (value(before, name), value(after, name));
-        if old != new {
-            rows.push(fact(
-                &figure_name(lang, name),
-                format!("{old} → {new}"),
-                Mark::None,
-            ));
-        }
+    for (name, new) in &after.figures {
+        let Some(old) = before.figures.get(name).filter(|old| *old != new) else {
+            continue;
+        };
+        let words = |value| figure_value(lang, name, value);
+        let changed = format!("{} → {}", words(old), words(new));
+        rows.push(fact(&figure_name(lang, name), changed, Mark::None));
     }
     StaffSection {
         title: text(lang, "staff.before-after").to_owned(),
@@ -234,6 +251,24 @@ impl Mode {
         let class = hand.sight.devices.get(device).map(|(class, _)| *class);
         if plan.class == class && (class.is_some() || device.is_empty()) {
             self.start_test(plan, device, false, hand);
+        }
+    }
+
+    /// The outcome on the glass; ways to what this person may not see are not on it.
+    pub(super) fn outcome_page(&self, ended: &Ended, sight: &Sight<'_>) -> StaffPage {
+        let mut page = ended.page(sight);
+        let may =
+            |way: &Choice| Id::parse(&way.id).is_some_and(|id| access::may(&id, self.scopes()));
+        page.actions.retain(may);
+        page
+    }
+
+    /// The outcome is kept; its ticket is one touch away.
+    pub(super) fn outcome_kept(&mut self, act: Ticket, of_outcome: Option<Uuid>) {
+        if let Some(Leaf::Outcome(ended)) = self.leaves.last_mut()
+            && ended.kept_by == Some(act)
+        {
+            ended.ticket = of_outcome;
         }
     }
 
@@ -317,13 +352,18 @@ impl Mode {
                 has_passed,
             );
         }
-        self.act(Act::Record(Box::new(outcome.clone())), hand);
+        let kept_by = self.act(Act::Record(Box::new(outcome.clone())), hand);
         let key = (outcome.test.clone(), outcome.device.clone());
         let before = self.outcomes.insert(key, outcome.clone());
         if is_daily {
             self.daily_tested(verdict, hand);
         } else {
-            let ended = Ended { outcome, before };
+            let ended = Ended {
+                outcome,
+                before,
+                kept_by,
+                ticket: None,
+            };
             self.open(Leaf::Outcome(Box::new(ended)), hand);
         }
     }

@@ -221,6 +221,7 @@ impl Unlock {
             | Found::PutOut { .. }
             | Found::Facts(_)
             | Found::Said { .. }
+            | Found::Recorded { .. }
             | Found::Report { .. } => {}
         }
     }

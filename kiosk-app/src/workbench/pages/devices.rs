@@ -127,9 +127,21 @@ impl Bench {
             section(lang, "bench.before-after", proof_rows(&ticket, lang)),
             section(lang, "bench.parts", part_rows(&ticket)),
         ]);
-        page.warning = sentence(&ticket.code, lang);
-        page.intro = remedy(&ticket.code, lang);
-        page.drawing.clone_from(&problem::get(&ticket.code).picture);
+        match ticket.state {
+            TicketState::Open | TicketState::Acknowledged => {
+                page.warning = sentence(&ticket.code, lang);
+                page.intro = remedy(&ticket.code, lang);
+                page.drawing.clone_from(&problem::get(&ticket.code).picture);
+            }
+            TicketState::Mended => {
+                text(lang, "bench.ticket-to-close").clone_into(&mut page.intro);
+                "check".clone_into(&mut page.drawing);
+            }
+            TicketState::Closed => {
+                text(lang, "bench.ticket-is-over").clone_into(&mut page.intro);
+                "check".clone_into(&mut page.drawing);
+            }
+        }
         let replace = Button::Replace {
             ticket: id,
             class: ticket.class.clone(),
@@ -656,7 +668,10 @@ fn ticket_rows(ticket: &Ticket, lang: Lang, now: Moment) -> Vec<StaffRow> {
             mark: ticket_mark(ticket, now),
             ..named(lang, "bench.ticket-number", ticket.number.clone())
         },
-        named(lang, "bench.state", text(lang, ticket_key(ticket.state))),
+        StaffRow {
+            detail: sentence(&ticket.code, lang),
+            ..named(lang, "bench.state", text(lang, ticket_key(ticket.state)))
+        },
         named(
             lang,
             "bench.who-acts",
