@@ -56,7 +56,7 @@ impl RowMeasure {
 ///
 /// Errs on the side of more: a line too many is space, one too few is a clipped word.
 pub(crate) fn lines_of(text: &str, width_ems: f32) -> i32 {
-    if text.is_empty() || width_ems < 1.0 {
+    if text.is_empty() || width_ems <= 0.0 {
         return 0;
     }
     text.split('\n')
