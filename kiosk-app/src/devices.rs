@@ -67,6 +67,9 @@ pub struct Listed {
     pub id: String,
     /// Its class.
     pub class: String,
+    /// What it is for, where there are several of its class: `face` or `document` of a camera; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub role: String,
     /// Its driver.
     pub driver: String,
     /// Where it is attached.
@@ -359,6 +362,7 @@ fn listed(device: &Fitted) -> Listed {
     Listed {
         id: config.id.clone(),
         class: config.class.name().to_owned(),
+        role: role(config),
         driver: config.driver.clone(),
         port: config.port.clone(),
         state: word(&status.state),
@@ -380,6 +384,15 @@ fn listed(device: &Fitted) -> Listed {
         is_recording: device.tap.is_recording(),
         counters,
     }
+}
+
+/// A camera without a role is one for faces (see `kiosk_camera::Role`).
+fn role(config: &DeviceConfig) -> String {
+    if config.class != DeviceClass::Camera {
+        return String::new();
+    }
+    let role = config.option_word("role", &["face", "document"], "face");
+    role.unwrap_or_default().to_owned()
 }
 
 fn counters(diary: Diary) -> Counters {

@@ -370,6 +370,8 @@ pub struct Permission {
 /// A page of facts in the language that was asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
+    /// The title where it says more than the topic; may be empty.
+    pub title: String,
     /// What to do; may be empty.
     pub intro: String,
     /// What is wrong; may be empty.

@@ -182,6 +182,7 @@ mod tests {
             devices: vec![Listed {
                 id: "slips".to_owned(),
                 class: "slip-printer".to_owned(),
+                role: String::new(),
                 driver: "escpos".to_owned(),
                 port: "usb:6868:0200".to_owned(),
                 state: "user-error".to_owned(),

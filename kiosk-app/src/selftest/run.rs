@@ -104,6 +104,14 @@ const FIGURES: &[(&str, &str)] = &[
     ("portrait", "figure.portrait"),
     ("fingerprints", "figure.fingerprints"),
     ("card", "figure.card"),
+    // Points of a board, as configurations usually call them.
+    ("door", "figure.door"),
+    ("cabinet-door", "figure.door"),
+    ("tamper", "figure.tamper"),
+    ("presence", "figure.presence"),
+    ("card-light", "figure.card-light"),
+    ("printer-light", "figure.printer-light"),
+    ("scanner-light", "figure.scanner-light"),
 ];
 
 /// Values of figures and readings whose words stand in the texts. What is kept and sent is the value;
@@ -971,6 +979,10 @@ impl Run {
                 "role" if value == "document" => self.lens = Lens::Document,
                 "role" => {}
                 "outputs" => outputs.clone_from(value),
+                // How a point stood before is no finding: it is moved now.
+                point
+                    if class == DeviceClass::IoBoard
+                        && self.status.readings.contains_key(point) => {}
                 _ => self.figure(name, value.clone()),
             }
         }

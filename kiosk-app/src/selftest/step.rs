@@ -6,7 +6,7 @@ use std::time::Duration;
 use kiosk_device::DeviceClass;
 use kiosk_ui::Choice;
 
-use super::Part;
+use super::{Part, figure_name};
 use crate::event::Ticket;
 use crate::words::{Lang, fill, text};
 
@@ -238,20 +238,24 @@ impl Step {
             Self::Face { .. } => "test.face",
             Self::Document => "test.document",
             Self::Battery { .. } => "test.battery",
-            Self::Contact { first, name, .. } if is_presence(first) => {
-                return fill(lang, "test.presence", &[("name", name)]);
-            }
             Self::Contact {
-                name, has_changed, ..
+                name,
+                first,
+                has_changed,
             } => {
-                let key = if *has_changed {
-                    "test.contact-back"
-                } else {
-                    "test.contact"
+                let key = match (is_presence(first), first == "present", *has_changed) {
+                    (true, true, false) => "test.presence-leave",
+                    (true, true, true) => "test.presence-back",
+                    (true, false, false) => "test.presence-come",
+                    (true, false, true) => "test.presence-gone",
+                    (false, _, false) => "test.contact",
+                    (false, _, true) => "test.contact-back",
                 };
-                return fill(lang, key, &[("name", name)]);
+                return fill(lang, key, &[("name", &figure_name(lang, name))]);
             }
-            Self::Light { output, .. } => return fill(lang, "test.light", &[("name", output)]),
+            Self::Light { output, .. } => {
+                return fill(lang, "test.light", &[("name", &figure_name(lang, output))]);
+            }
             Self::Strokes { count } => {
                 let left = STROKES.saturating_sub(*count).to_string();
                 return fill(lang, "test.strokes", &[("count", &left)]);
@@ -335,6 +339,8 @@ impl Step {
             .map(|id| Choice {
                 id: (*id).to_owned(),
                 label: self.label(lang, id),
+                // What is waited for is done before the device, not on the glass.
+                is_quiet: *id == "skip" || matches!(self, Self::ReadBack { .. }),
                 ..Choice::default()
             })
             .collect()

@@ -7,8 +7,8 @@ mod machine;
 mod office;
 mod update;
 
-pub(super) use devices::consumable_of;
 pub(crate) use devices::{class_word, log_level_word};
+pub(super) use devices::{consumable_of, made_word, plan_title, state_key};
 pub(super) use machine::calibration_key;
 pub(super) use office::accounts;
 

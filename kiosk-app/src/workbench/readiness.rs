@@ -23,9 +23,8 @@ use offline_cache::{Cache, CacheError, TestRecord, Verdict};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::pages::calibration_key;
+use super::pages::{calibration_key, class_word, made_word, minute, plan_title, state_key};
 use crate::calibration::Calibrated;
-use crate::clock;
 use crate::config::Config;
 use crate::devices::{Listed, Report};
 use crate::problem;
@@ -482,15 +481,7 @@ fn typeset(
 /// What the document shows.
 fn content(outcomes: &Outcomes<'_>, readiness: &Readiness, lang: Lang) -> Value {
     let word = |key| text(lang, key);
-    let people = |at_s: i64| {
-        Timestamp::from_second(at_s).map_or_else(
-            |_| String::new(),
-            |at| {
-                let local = at.to_zoned(clock::local_zone());
-                local.strftime("%Y-%m-%d %H:%M").to_string()
-            },
-        )
-    };
+    let people = |at_s: i64| Timestamp::from_second(at_s).map(minute).unwrap_or_default();
     let counts = fill(
         lang,
         "bench.counts",
@@ -505,7 +496,11 @@ fn content(outcomes: &Outcomes<'_>, readiness: &Readiness, lang: Lang) -> Value 
         .iter()
         .map(|test| test_row(test, lang))
         .collect();
-    let devices: Vec<Value> = outcomes.devices.iter().map(device_row).collect();
+    let devices: Vec<Value> = outcomes
+        .devices
+        .iter()
+        .map(|device| device_row(device, lang))
+        .collect();
     let faults: Vec<Value> = outcomes
         .open_faults
         .iter()
@@ -556,7 +551,7 @@ fn calibration_row(what: &str, line: &CalibrationLine, lang: Lang) -> Value {
         label,
         text(lang, state),
         values,
-        format!("{} {}", line.at, line.by)
+        when_and_who(&line.at, &line.by),
     ])
 }
 
@@ -595,18 +590,24 @@ fn test_row(test: &TestLine, lang: Lang) -> Value {
         );
     }
     json!([
-        format!("{} {}", test.test, test.device),
+        format!("{} {}", plan_title(&test.test, lang), test.device),
         text(lang, verdict_key(test.verdict)),
         detail.trim(),
-        format!("{} {}", test.by, test.at),
+        when_and_who(&test.at, &test.by),
     ])
 }
 
-fn device_row(device: &DeviceLine<'_>) -> Value {
+/// A stored time as people read it, and a name; either may be empty.
+fn when_and_who(at: &str, by: &str) -> String {
+    let at = at.parse().map(minute).unwrap_or_default();
+    format!("{at} {by}").trim().to_owned()
+}
+
+fn device_row(device: &DeviceLine<'_>, lang: Lang) -> Value {
     let made: Vec<String> = device
         .made
         .iter()
-        .map(|(what, count)| format!("{what} {count}"))
+        .map(|(what, count)| format!("{} {count}", made_word(what, lang)))
         .collect();
     let identity = [device.model, device.serial, device.firmware];
     let identity: Vec<&str> = identity
@@ -614,8 +615,8 @@ fn device_row(device: &DeviceLine<'_>) -> Value {
         .filter(|word| !word.is_empty())
         .collect();
     json!([
-        format!("{} ({})", device.id, device.class),
-        device.state,
+        format!("{} {}", class_word(device.class, lang), device.id),
+        text(lang, state_key(device.state)),
         identity.join(" "),
         made.join(", "),
     ])

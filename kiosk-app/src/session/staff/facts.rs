@@ -409,6 +409,9 @@ impl Mode {
             ..StaffPage::default()
         };
         if let Some(found) = &facts.facts {
+            if !found.title.is_empty() {
+                page.title.clone_from(&found.title);
+            }
             page.intro.clone_from(&found.intro);
             page.warning.clone_from(&found.warning);
             page.drawing.clone_from(&found.drawing);

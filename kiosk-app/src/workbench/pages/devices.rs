@@ -193,7 +193,7 @@ impl Bench {
                 }
             };
             rows.push(StaffRow {
-                label: format!("{} {}", class_word(&device.class, lang), device.id),
+                label: device_name(device, lang),
                 value,
                 detail: roll.map_or_else(String::new, |each| {
                     format!("{} {}", minute(each.at), each.by)
@@ -298,6 +298,7 @@ impl Known<'_> {
                 .collect(),
             figures_from,
             acts: device_acts(device, lang),
+            title: format!("{} · {}", device_word(device, lang), device.id),
             ..Facts::default()
         };
         if let Some(fault) = device.faults.first() {
@@ -366,7 +367,7 @@ fn device_row(device: &Listed, lang: Lang) -> StaffRow {
     );
     StaffRow {
         id: opens(Topic::Device(device.id.clone())),
-        label: format!("{} {}", class_word(&device.class, lang), device.id),
+        label: device_name(device, lang),
         value: text(lang, state_key(&device.state)).to_owned(),
         detail,
         mark: state_mark(device),
@@ -472,8 +473,14 @@ fn record_row(test: &str, record: Option<&TestRecord>, lang: Lang, now: Timestam
     }
 }
 
-fn test_row(test: &TestLine, lang: Lang) -> StaffRow {
-    let mut detail = test.device.clone();
+fn test_row(test: &TestLine, devices: &Report, lang: Lang) -> StaffRow {
+    let mut of_class = devices
+        .devices
+        .iter()
+        .filter(|device| device.id == test.device);
+    // The title has the class; where it has several uses, its name tells which.
+    let named = of_class.find(|device| !device.role.is_empty());
+    let mut detail = named.map_or_else(|| test.device.clone(), |device| device_name(device, lang));
     if !test.problem.is_empty() {
         detail = format!("{detail} · {}", problem::get(&test.problem).title(lang));
     }
@@ -491,7 +498,7 @@ fn test_row(test: &TestLine, lang: Lang) -> StaffRow {
 }
 
 /// A test's name for people.
-fn plan_title(test: &str, lang: Lang) -> String {
+pub(in crate::workbench) fn plan_title(test: &str, lang: Lang) -> String {
     selftest::plan(test).map_or_else(|| test.to_owned(), |plan| text(lang, plan.id).to_owned())
 }
 
@@ -518,7 +525,7 @@ fn counter_rows(device: &Listed, lang: Lang) -> Vec<StaffRow> {
 }
 
 /// What a device made, in words.
-fn made_word(what: &str, lang: Lang) -> String {
+pub(in crate::workbench) fn made_word(what: &str, lang: Lang) -> String {
     let key = match what {
         "slips" => "figure.made-slips",
         "pages" => "figure.made-pages",
@@ -636,6 +643,15 @@ fn due_at(ticket: &Ticket) -> Timestamp {
     }
 }
 
+/// What the clock of a ticket tells.
+fn clock_key(ticket: &Ticket) -> &'static str {
+    if ticket.state.is_open() {
+        "bench.clock"
+    } else {
+        "bench.mended-at"
+    }
+}
+
 /// The clock of a ticket in words.
 fn clock_words(ticket: &Ticket, lang: Lang, now: Moment) -> String {
     if let (false, Some(at)) = (
@@ -677,7 +693,7 @@ fn ticket_rows(ticket: &Ticket, lang: Lang, now: Moment) -> Vec<StaffRow> {
             "bench.who-acts",
             text(lang, level_key(ticket.level_at(now.at).word())),
         ),
-        named(lang, "bench.clock", clock_words(ticket, lang, now)),
+        named(lang, clock_key(ticket), clock_words(ticket, lang, now)),
         named(lang, "bench.opened-at", minute(ticket.opened_at)),
         named(lang, "bench.respond-by", minute(ticket.respond_by)),
         named(lang, "bench.repair-by", minute(ticket.repair_by)),
@@ -749,6 +765,20 @@ fn part_rows(ticket: &Ticket) -> Vec<StaffRow> {
         .collect()
 }
 
+/// What a device is, and the name that its place gave it.
+fn device_name(device: &Listed, lang: Lang) -> String {
+    format!("{} {}", device_word(device, lang), device.id)
+}
+
+/// What a device is, in words.
+fn device_word(device: &Listed, lang: Lang) -> &'static str {
+    match (device.class.as_str(), device.role.as_str()) {
+        ("camera", "face") => text(lang, "bench.camera-face"),
+        ("camera", "document") => text(lang, "bench.camera-document"),
+        (class, _) => class_word(class, lang),
+    }
+}
+
 /// A class in words.
 pub(crate) fn class_word(class: &str, lang: Lang) -> &'static str {
     let key = match class {
@@ -767,7 +797,7 @@ pub(crate) fn class_word(class: &str, lang: Lang) -> &'static str {
     text(lang, key)
 }
 
-fn state_key(state: &str) -> &'static str {
+pub(in crate::workbench) fn state_key(state: &str) -> &'static str {
     match state {
         "online" => "bench.state-online",
         "starting" => "bench.state-starting",
@@ -820,11 +850,11 @@ fn ticket_key(state: TicketState) -> &'static str {
 }
 
 /// Ready or not, for the page of the report.
-pub(super) fn not_passed(tests: &[TestLine], lang: Lang) -> Option<StaffSection> {
+pub(super) fn not_passed(tests: &[TestLine], devices: &Report, lang: Lang) -> Option<StaffSection> {
     let rows = tests
         .iter()
         .filter(|test| test.verdict != "passed")
-        .map(|test| test_row(test, lang))
+        .map(|test| test_row(test, devices, lang))
         .collect();
     section(lang, "bench.still-to-test", rows)
 }
@@ -861,6 +891,7 @@ mod tests {
         Listed {
             id: words("slips"),
             class: words("slip-printer"),
+            role: String::new(),
             driver: words("escpos"),
             port: words("/dev/ttyS0"),
             state: words(if faults.is_empty() {

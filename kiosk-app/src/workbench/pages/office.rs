@@ -229,7 +229,7 @@ impl Bench {
         let mut page = facts([
             section(lang, "bench.readiness", summary),
             section(lang, "bench.open-faults", faulty),
-            not_passed(&tests, lang),
+            not_passed(&tests, &devices, lang),
         ]);
         page.acts = report_acts(&tests, lang);
         Ok(page)
