@@ -289,12 +289,12 @@ impl Witness for Person<'_> {
         }
         let can = |id: &str| page.answers.iter().any(|answer| answer.id == id);
         match page.drawing.as_str() {
-            "card" if page.words.starts_with("Put") => self.act(insert_card()),
-            "card" if page.words.contains("away") => self.act(match chip_port() {
+            "card-on-reader" if page.words.starts_with("Put") => self.act(insert_card()),
+            "reader-free" => self.act(match chip_port() {
                 None => Act::RemoveCard,
                 Some(_) => Act::RemoveChipCard,
             }),
-            "qr" => {
+            "code-to-scanner" => {
                 let printed = || {
                     let slips = self.bench.slips();
                     slip_code::read(&slips.last()?.file).ok()
@@ -305,12 +305,12 @@ impl Witness for Person<'_> {
                     None => return Some("no".to_owned()),
                 }
             }
-            "face" => self.act(Act::ShowScene {
+            "person" => self.act(Act::ShowScene {
                 camera: Device::Camera,
                 scene: Some("face".to_owned()),
                 file: None,
             }),
-            "camera" if can("skip") => self.act(Act::ShowScene {
+            "document" => self.act(Act::ShowScene {
                 camera: Device::DocumentCamera,
                 scene: None,
                 file: Some(sheet(self.directory)),
@@ -392,7 +392,7 @@ fn a_card_reader_fails_unplugged_and_passes_when_a_card_is_read_and_lifted() {
 fn a_reader_that_is_pulled_while_it_waits_for_a_card_fails_within_seconds() {
     let world = World::new(&["id-card"]);
     let mut person = Person::at(&world.bench, world.directory.path());
-    person.mischief = Some(("card", cut(Device::IdCard)));
+    person.mischief = Some(("card-on-reader", cut(Device::IdCard)));
     let outcome = world.test_with("id-card.reading", "card", &mut person);
     assert_eq!(outcome.verdict, Verdict::Failed);
     assert!(outcome.problem.starts_with("device."), "{outcome:?}");

@@ -20,8 +20,8 @@ use kiosk_sealing::unlock::Role;
 use kiosk_tests::random::Random;
 use kiosk_tests::{Stage, adult, elder};
 use kiosk_ui::{
-    Choice, Correction, Key, Language, Pattern, Picture, Screen, StaffPage, StaffRow, StaffSection,
-    TextSize, Touch,
+    Choice, Correction, Key, Language, Mark, Pattern, Picture, Screen, StaffPage, StaffRow,
+    StaffSection, TextSize, Touch,
 };
 use uuid::Uuid;
 
@@ -1008,6 +1008,82 @@ fn a_device_that_vanishes_in_the_middle_fails_its_test_and_serves_nobody_until_o
     });
     assert!(is_offered(&mut stage, "old-age-allowance"));
     assert_eq!(kept(&stage), Some(Standing::default()));
+}
+
+/// The answer to the act that is on its way to keep an outcome.
+fn keep(stage: &mut Stage, of_outcome: Option<Uuid>) {
+    let (ticket, _) = asked(stage);
+    let words = "kept".to_owned();
+    let found = Found::Recorded {
+        words,
+        ticket: of_outcome,
+    };
+    answer(stage, ticket, found);
+}
+
+/// The machine has looked at the part that was asked for last.
+fn looked(stage: &mut Stage, problem: Option<&'static str>) {
+    let ticket = stage.ticket(|effect| match effect {
+        Effect::Probe(ticket, _) => Some(*ticket),
+        _ => None,
+    });
+    let finding = Finding {
+        problem,
+        ..Finding::default()
+    };
+    stage.send(Event::Probed(
+        ticket.expect("something is looked at"),
+        finding,
+    ));
+}
+
+#[test]
+fn a_row_of_tests_goes_on_while_they_pass_and_an_outcome_leads_to_its_ticket() {
+    let mut stage = enter(Role::Technician);
+    stage.choose("topic:tests");
+    let (ticket, _) = asked(&mut stage);
+    let rows = ["memory", "store", "disk"].map(|part| format!("test:machine.{part}:"));
+    let mut found = facts(&rows.each_ref().map(String::as_str));
+    if let Found::Facts(page) = &mut found {
+        // This one has passed today.
+        page.sections[0].rows[1].mark = Mark::Good;
+    }
+    answer(&mut stage, ticket, found);
+    stage.choose("act:test-rest");
+    looked(&mut stage, None);
+    assert_eq!(recorded(&stage), Some(Verdict::Passed));
+    let shown = page(&stage);
+    let disk = kiosk_app::words::text(Lang::ZhHans, "machine.disk");
+    assert_eq!((shown.name.as_str(), shown.title.as_str()), ("test", disk));
+    keep(&mut stage, None);
+    assert_ne!(page(&stage).intro, "kept", "the page says what to do now");
+    looked(&mut stage, Some("test.disk-slow"));
+    let id = Uuid::from_u128(7);
+    keep(&mut stage, Some(id));
+    let to_ticket = format!("ticket:{id}");
+    let ways: Vec<String> = page(&stage).actions.into_iter().map(|way| way.id).collect();
+    assert_eq!(
+        ways,
+        ["act:again", to_ticket.as_str()],
+        "the row is at its end"
+    );
+    stage.choose("act:again");
+    looked(&mut stage, None);
+    assert_eq!(
+        page(&stage).name,
+        "tests",
+        "what has passed is seen in the list"
+    );
+}
+
+#[test]
+fn nobody_tests_who_may_only_look() {
+    let mut stage = enter(Role::Inspector);
+    stage.choose("topic:readiness");
+    let (ticket, _) = asked(&mut stage);
+    answer(&mut stage, ticket, facts(&["test:machine.disk:"]));
+    stage.choose("act:test-rest");
+    assert_eq!(page(&stage).name, "readiness");
 }
 
 #[test]

@@ -801,6 +801,7 @@ fn choice_row(choice: &Choice) -> ChoiceRow {
         detail: choice.detail.as_str().into(),
         icon: choice.icon.as_str().into(),
         unavailable: choice.unavailable.as_str().into(),
+        is_quiet: choice.is_quiet,
     }
 }
 

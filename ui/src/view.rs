@@ -118,6 +118,8 @@ pub struct Choice {
     pub icon: String,
     /// Why this cannot be chosen now; empty when it can.
     pub unavailable: String,
+    /// Never the large button: what is asked for is done elsewhere than on the glass.
+    pub is_quiet: bool,
 }
 
 /// A line of two columns.

@@ -726,7 +726,14 @@ impl Mode {
                 ticket: of_outcome,
             } => {
                 self.outcome_kept(ticket, *of_outcome);
-                self.act_over(ticket, words.clone(), true, hand);
+                // In a row of tests the page is another one by now.
+                let is_past = matches!(self.leaves.last(), Some(Leaf::Testing(_) | Leaf::Facts(_)));
+                let words = if is_past {
+                    String::new()
+                } else {
+                    words.clone()
+                };
+                self.act_over(ticket, words, true, hand);
             }
             Found::Report { pages, certificate } => {
                 self.report_made(ticket, pages, certificate, hand);

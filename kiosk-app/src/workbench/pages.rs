@@ -17,12 +17,13 @@ use kiosk_ui::{Choice, Mark, StaffRow, StaffSection};
 use offline_cache::CacheError;
 
 use super::bench::Bench;
+use super::readiness::TestLine;
 use super::{Facts, Topic};
 use crate::clock::{self, Moment};
 use crate::problem;
 use crate::selftest;
 use crate::session::staff::ids::{Button, Id};
-use crate::words::{Lang, text};
+use crate::words::{Lang, fill, text};
 
 /// Most rows of one list. Chosen: twenty pages of the glass; more is read on a stick.
 const ROWS_MAX: u32 = 200;
@@ -118,10 +119,18 @@ fn act(lang: Lang, key: &str, button: Button) -> Choice {
     Choice {
         id: Id::Act(button).to_text(),
         label: text(lang, key).to_owned(),
-        detail: String::new(),
-        icon: String::new(),
-        unavailable: String::new(),
+        ..Choice::default()
     }
+}
+
+/// All tests that have not passed, one after another; `None` where there is none.
+fn test_rest(tests: &[TestLine], lang: Lang) -> Option<Choice> {
+    let count = tests.iter().filter(|test| test.verdict != "passed").count();
+    let count = (count > 0).then(|| count.to_string())?;
+    Some(Choice {
+        detail: fill(lang, "staff.tests-left", &[("count", &count)]),
+        ..act(lang, "bench.act-test-rest", Button::TestRest)
+    })
 }
 
 fn opens(topic: Topic) -> String {

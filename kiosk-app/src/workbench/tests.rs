@@ -202,6 +202,9 @@ impl Stand {
         if let Found::Said { words, is_done } = found {
             return (is_done, words);
         }
+        if let Found::Recorded { words, .. } = found {
+            return (true, words);
+        }
         if let Found::Refused { code, .. } = found {
             return (false, code.to_owned());
         }

@@ -178,6 +178,10 @@ pub enum Step {
         #[serde(default)]
         from: Option<CodeSource>,
     },
+    /// Lays the newest printed slip under the document camera.
+    LaySlip,
+    /// Wipes with a finger over every field of the touch test.
+    Wipe,
     /// The line to the platform comes or goes.
     Network {
         /// True when it comes.
@@ -270,6 +274,8 @@ const STEP_NAMES: &[&str] = &[
     "expect-no-text",
     "stay",
     "show-code",
+    "lay-slip",
+    "wipe",
     "network",
     "platform-face",
     "platform-fault",
@@ -290,6 +296,8 @@ const STEP_NAMES: &[&str] = &[
 pub enum CodeSource {
     /// The QR code on the newest printed slip, read from its picture.
     LastSlip,
+    /// The QR code on the first page that the page printer made last, read from its picture.
+    LastPage,
     /// The QR code on the glass, read from its picture.
     Glass,
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use kiosk_emulators::{Act, Device, slip_code};
+use image::RgbImage;
+use kiosk_emulators::{Act, Device, scenes, slip_code};
 
 use crate::album::Album;
 use crate::clock::{Deadline, milliseconds_since, now, pause};
@@ -19,6 +20,8 @@ use crate::report::{PrintReport, Report, StepReport, TransactionReport};
 use crate::world::{LOOK_TICK, Setting, TERMINAL_ID, World};
 
 /// How long the state of the line may take to reach the glass at the start.
+/// Width at which a printed page is looked at, dots. Chosen: 150 dpi, as a poor telephone sees it.
+const PAGE_DOTS: u32 = 1240;
 const LINE_LIMIT: Duration = Duration::from_secs(20);
 /// How long a signed answer may take to be read and looked at.
 const UNLOCK_LIMIT: Duration = Duration::from_secs(30);
@@ -193,11 +196,45 @@ fn collect_prints(world: &World, out: &Path) -> anyhow::Result<Vec<PrintReport>>
 /// # Errors
 /// There is none, or it cannot be read.
 pub fn code_of_last_slip(world: &World) -> anyhow::Result<String> {
-    let slip = prints(world)
+    Ok(slip_code::read(&last_slip(world)?.file)?)
+}
+
+fn code_of_last_page(world: &World) -> anyhow::Result<String> {
+    let document = prints(world)
+        .into_iter()
+        .rfind(|print| print.pages.is_some() && print.outcome == "complete")
+        .context("no whole document was printed yet")?;
+    let pages = kiosk_documents::pdf_pages(&std::fs::read(&document.file)?, PAGE_DOTS, 1)?;
+    let page = pages.into_iter().next().context("a document of no page")?;
+    let picture = RgbImage::from_raw(page.width, page.height, page.rgb).context("no picture")?;
+    let seen = document.file.with_extension("seen.png");
+    picture.save(&seen)?;
+    Ok(slip_code::read(&seen)?)
+}
+
+fn last_slip(world: &World) -> anyhow::Result<PrintReport> {
+    prints(world)
         .into_iter()
         .rfind(|print| print.height_mm.is_some() && print.outcome == "complete")
-        .context("no whole slip was printed yet")?;
-    Ok(slip_code::read(&slip.file)?)
+        .context("no whole slip was printed yet")
+}
+
+/// The newest slip as the document camera sees it: on its desk, as large as the picture allows.
+fn lay_slip(world: &mut World) -> anyhow::Result<()> {
+    let file = last_slip(world)?.file;
+    let slip = image::open(&file)?.to_rgb8();
+    let mut desk = image::load_from_memory(&scenes::document(1)?)?.to_rgb8();
+    let wide = slip.width() * desk.height() / slip.height().max(1);
+    let slip = image::imageops::thumbnail(&slip, wide.min(desk.width()), desk.height());
+    let left = i64::from(desk.width() - slip.width()) / 2;
+    image::imageops::overlay(&mut desk, &slip, left, 0);
+    let seen = file.with_extension("seen.jpeg");
+    desk.save(&seen)?;
+    world.act(Act::ShowScene {
+        camera: Device::DocumentCamera,
+        scene: None,
+        file: Some(seen),
+    })
 }
 
 /// Does what happens in the world rather than at the glass; false for steps of the other kind.
@@ -209,6 +246,7 @@ pub fn happen(world: &mut World, deed: &Deed) -> anyhow::Result<bool> {
         Deed::Act(act) => world.act(act.clone())?,
         Deed::Fault(fault) => world.set_fault(*fault),
         Deed::Step(Step::ShowCode { text, from }) => show_code(world, text.as_deref(), *from)?,
+        Deed::Step(Step::LaySlip) => lay_slip(world)?,
         Deed::Step(Step::Network { up }) => world.set_network(*up)?,
         Deed::Step(Step::PlatformFace { answer }) => world.set_face(*answer),
         Deed::Step(Step::Kill) => world.kill()?,
@@ -223,6 +261,7 @@ pub fn happen(world: &mut World, deed: &Deed) -> anyhow::Result<bool> {
             | Step::ExpectText { .. }
             | Step::ExpectNoText { .. }
             | Step::Stay { .. }
+            | Step::Wipe
             | Step::WaitSynced { .. }
             | Step::ExpectAccepted { .. }
             | Step::ExpectPrints { .. }
@@ -253,6 +292,7 @@ fn show_code(
     let text = match (text, from) {
         (Some(text), _) => text.to_owned(),
         (None, Some(CodeSource::LastSlip)) => code_of_last_slip(world)?,
+        (None, Some(CodeSource::LastPage)) => code_of_last_page(world)?,
         (None, Some(CodeSource::Glass)) => code_on_glass(world)?,
         (None, None) => bail!("no code to show"),
     };
@@ -308,6 +348,7 @@ impl Player<'_> {
             Step::Touch { label, within_s } => self.touch(label, within_s.duration()),
             Step::Hold { label, ms } => self.hold(label, *ms),
             Step::Type { text } => self.type_keys(text),
+            Step::Wipe => self.wipe(),
             Step::WaitScreen { screen, within_s } => {
                 let wanted = format!("screen `{screen}`");
                 self.wait(within_s.duration(), &wanted, |sight| {
@@ -353,6 +394,7 @@ impl Player<'_> {
             } => self.command(words, *status, says, within_s.duration()),
             Step::Snapshot { name } => self.album.take(self.world, name),
             Step::ShowCode { .. }
+            | Step::LaySlip
             | Step::Network { .. }
             | Step::PlatformFace { .. }
             | Step::Kill
@@ -411,6 +453,20 @@ impl Player<'_> {
     fn type_keys(&mut self, text: &str) -> anyhow::Result<()> {
         for key in text.chars() {
             self.world.touch(&key.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The last field ends the test: there may be another page then.
+    fn wipe(&mut self) -> anyhow::Result<()> {
+        self.wait(Duration::from_secs(15), "the touch test", |sight| {
+            sight.has_button("cell-0")
+        })?;
+        let sight = self.world.look()?;
+        self.album.see(self.world, &sight)?;
+        let labels = sight.elements.iter().map(|element| element.label.as_str());
+        for cell in labels.filter(|label| label.starts_with("cell-")) {
+            self.world.touch(cell)?;
         }
         Ok(())
     }

@@ -103,6 +103,7 @@ journeys! {
     a_visitor_who_walks_away_leaves_nothing => "faults/time-out.toml",
     a_power_cut_after_the_slip_loses_and_doubles_nothing => "faults/power-cut.toml",
     a_technician_finds_mends_and_proves_and_another_machine_believes_it => "technician.toml",
+    a_terminal_is_proved_ready_by_every_test_in_a_row => "technician-ready.toml",
     a_villager_is_asked_before_staff_take_over_and_leaves_nothing => "technician-request.toml",
     who_guesses_the_pin_waits_also_after_a_new_start => "technician-locked-out.toml",
     safe_mode_serves_nobody_and_lets_staff_in => "technician-safe-mode.toml",

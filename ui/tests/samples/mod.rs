@@ -43,7 +43,7 @@ fn choice(id: &str, label: &str, detail: &str, icon: &str) -> Choice {
         label: label.to_owned(),
         detail: detail.to_owned(),
         icon: icon.to_owned(),
-        unavailable: String::new(),
+        ..Choice::default()
     }
 }
 

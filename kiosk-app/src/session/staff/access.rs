@@ -78,6 +78,7 @@ fn may_press(button: &Button, scopes: &BTreeSet<Scope>) -> bool {
         | Button::Calibrate(_)
         | Button::UpdateFromStick
         | Button::TryNormally => &[Scope::Mend],
+        Button::TestRest => &[Scope::Test],
         Button::Replenish { .. } => &[Scope::Paper],
         Button::RetryCase(_)
         | Button::CloseCase(_)

@@ -7,6 +7,7 @@ use kiosk_ui::{Mark, StaffPage, StaffRow, StaffSection};
 
 use super::ids::{Button, Id, Place, Plain};
 use super::menu::{action, fact};
+use super::testing::After;
 use super::{Hand, Leaf, Mode, Sight};
 use crate::selftest::{self, Verdict};
 use crate::words::{fill, text};
@@ -227,7 +228,7 @@ impl Mode {
         let plan = selftest::plans_for(Some(DeviceClass::SlipPrinter)).next();
         if let (true, Some(plan), Some(printer)) = (daily.is_opening, plan, printer) {
             daily.stage = Stage::Testing;
-            self.start_test(plan, &printer, true, hand);
+            self.start_test(plan, &printer, After::DailyCheck, hand);
         } else {
             self.finish_daily(hand);
         }

@@ -1,7 +1,7 @@
 //! Pages of facts that the workbench fills, the acts they offer, and the small lists that lie between
 //! a button and its act: which part, which level, which stick, really?
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 
@@ -112,6 +112,18 @@ impl FactsPage {
         self.is_stale |= concerns;
     }
 
+    /// The tests on it that have not passed, by plan and device.
+    pub(super) fn tests_to_pass(&self) -> VecDeque<(String, String)> {
+        let sections = self.facts.iter().flat_map(|facts| &facts.sections);
+        let rows = sections.flat_map(|section| &section.rows);
+        rows.filter(|row| row.mark != Mark::Good)
+            .filter_map(|row| match Id::parse(&row.id) {
+                Some(Id::Test { plan, device }) => Some((plan, device)),
+                _ => None,
+            })
+            .collect()
+    }
+
     fn tick(&mut self, hand: &mut Hand<'_>) {
         let now = hand.uptime();
         if let Some((_, since)) = self.asked {
@@ -211,6 +223,7 @@ impl Mode {
             Button::OpenDay => self.set_day_closed(false, hand),
             Button::Calibrate(what) => self.begin_calibration(what, hand),
             Button::Plain(plain) => self.plain(plain, hand),
+            Button::TestRest => self.test_rest(hand),
             Button::TryNormally => self.try_normally(hand),
             Button::Acknowledge(_)
             | Button::Part { .. }
@@ -274,6 +287,7 @@ impl Mode {
             | Button::OpenDay
             | Button::Calibrate(_)
             | Button::Plain(_)
+            | Button::TestRest
             | Button::TryNormally => return,
         };
         if is_choice && matches!(self.leaves.last(), Some(Leaf::List(_))) {
@@ -318,7 +332,7 @@ impl Mode {
                 | Plain::Down => {}
             },
             Some(Leaf::Outcome(_)) if plain == Plain::Again => self.test_again(hand),
-            Some(Leaf::Outcome(_)) if plain == Plain::Next => self.back(hand),
+            Some(Leaf::Outcome(_)) if plain == Plain::Next => self.test_next(hand),
             Some(Leaf::Calibration(_)) => self.calibration_pressed(plain, hand),
             Some(Leaf::Report(_)) => self.report_pressed(plain),
             Some(

@@ -157,6 +157,8 @@ pub(crate) enum Button {
     OpenDay,
     /// Serve no visitors until the day is opened.
     CloseDay,
+    /// One after another, the tests of the page that have not passed.
+    TestRest,
     /// Out of safe mode: try everything again.
     TryNormally,
     /// The page's own button (`yes`, `no`, `again`, `save`, `next`, ...).
@@ -422,6 +424,7 @@ impl Button {
             | Self::Daily { .. }
             | Self::OpenDay
             | Self::CloseDay
+            | Self::TestRest
             | Self::TryNormally => SINGLE
                 .iter()
                 .find(|(_, button)| button == self)
@@ -494,7 +497,7 @@ impl Button {
 }
 
 /// Buttons that need no more than their word.
-const SINGLE: [(&str, Button); 17] = [
+const SINGLE: [(&str, Button); 18] = [
     ("unlock-from-stick", Button::UnlockFromStick),
     ("export-queue", Button::ExportQueue),
     ("import-receipts", Button::ImportReceipts),
@@ -511,6 +514,7 @@ const SINGLE: [(&str, Button); 17] = [
     ("daily-close", Button::Daily { is_opening: false }),
     ("open-day", Button::OpenDay),
     ("close-day", Button::CloseDay),
+    ("test-rest", Button::TestRest),
     ("try-normally", Button::TryNormally),
 ];
 

@@ -1,6 +1,8 @@
 //! A guided test on the glass: its pages, its end, and what its outcome changes. A failed device
 //! serves no visitors until a test of it passes; how it was before stands beside how it is now.
 
+use std::collections::VecDeque;
+
 use kiosk_ui::{Choice, Mark, Pattern, StaffPage, StaffRow, StaffSection, Touch};
 use uuid::Uuid;
 
@@ -18,8 +20,18 @@ use crate::workbench::{Act, Topic, remedy};
 #[derive(Debug)]
 pub(super) struct Testing {
     run: Run,
+    after: After,
+}
+
+/// What a test is followed by.
+#[derive(Debug)]
+pub(super) enum After {
     /// It is the end of the daily check.
-    is_daily: bool,
+    DailyCheck,
+    /// It was chosen alone.
+    Nothing,
+    /// It is one of a row: further tests, by plan and device, as long as they pass.
+    Others(VecDeque<(String, String)>),
 }
 
 /// A test that is over.
@@ -32,6 +44,7 @@ pub(super) struct Ended {
     kept_by: Option<Ticket>,
     /// The ticket that it opened or proved to be mended.
     ticket: Option<Uuid>,
+    after: After,
 }
 
 impl Testing {
@@ -139,25 +152,29 @@ impl Ended {
 
     /// What comes next, the likeliest first.
     fn ways(&self, lang: Lang) -> Vec<Choice> {
-        let own = |plain| Id::Act(Button::Plain(plain));
-        let again = action(&own(Plain::Again), text(lang, "staff.test-again"));
+        let own = |plain, key| action(&Id::Act(Button::Plain(plain)), text(lang, key));
+        let again = own(Plain::Again, "staff.test-again");
         let ticket = self.ticket.map(|id| Id::Open(Topic::Ticket(id)));
-        let to_ticket = |key| {
-            let id = ticket.as_ref()?;
-            Some(action(id, text(lang, key)))
+        let to_ticket = |key| ticket.as_ref().map(|id| action(id, text(lang, key)));
+        let next = if let After::Others(rest) = &self.after {
+            let left = rest.len().to_string();
+            (!rest.is_empty()).then(|| Choice {
+                detail: fill(lang, "staff.tests-left", &[("count", &left)]),
+                ..own(Plain::Next, "staff.test-next")
+            })
+        } else {
+            None
         };
-        match self.outcome.verdict {
+        let ways = match self.outcome.verdict {
             Verdict::Passed => {
-                let done = || action(&own(Plain::Next), text(lang, "staff.test-done"));
-                let next = to_ticket("staff.to-mended").unwrap_or_else(done);
-                vec![next, again]
+                let done = || own(Plain::Next, "staff.test-done");
+                let first = to_ticket("staff.to-mended").or_else(|| next.is_none().then(done));
+                [first, next, Some(again)]
             }
-            Verdict::Failed => [Some(again), to_ticket("staff.to-ticket")]
-                .into_iter()
-                .flatten()
-                .collect(),
-            Verdict::Skipped | Verdict::Canceled => vec![again],
-        }
+            Verdict::Failed => [Some(again), to_ticket("staff.to-ticket"), next],
+            Verdict::Skipped | Verdict::Canceled => [next, Some(again), None],
+        };
+        ways.into_iter().flatten().collect()
     }
 }
 
@@ -244,14 +261,47 @@ pub(super) fn keep(standing: &mut Standing, test: &str, device: &str, has_passed
 
 impl Mode {
     /// Begins a test that was chosen; one of a device that is not here does not exist.
-    pub(super) fn begin_test(&mut self, plan: &str, device: &str, hand: &mut Hand<'_>) {
-        let Some(plan) = selftest::plan(plan) else {
+    pub(super) fn begin_test(&mut self, test: &str, device: &str, hand: &mut Hand<'_>) {
+        if let Some(plan) = known(test, device, hand) {
+            self.start_test(plan, device, After::Nothing, hand);
+        }
+    }
+
+    /// The tests of the page that have not passed, one after another for as long as they pass.
+    pub(super) fn test_rest(&mut self, hand: &mut Hand<'_>) {
+        if let Some(Leaf::Facts(page)) = self.leaves.last() {
+            let rest = page.tests_to_pass();
+            self.test_first_of(rest, hand);
+        }
+    }
+
+    /// On from an outcome: to the next test, else back.
+    pub(super) fn test_next(&mut self, hand: &mut Hand<'_>) {
+        let Some(Leaf::Outcome(ended)) = self.leaves.last_mut() else {
             return;
         };
-        let class = hand.sight.devices.get(device).map(|(class, _)| *class);
-        if plan.class == class && (class.is_some() || device.is_empty()) {
-            self.start_test(plan, device, false, hand);
+        let after = std::mem::replace(&mut ended.after, After::Nothing);
+        match after {
+            After::Others(rest) if !rest.is_empty() => {
+                self.leaves.pop();
+                self.test_first_of(rest, hand);
+            }
+            After::Others(_) | After::Nothing | After::DailyCheck => self.back(hand),
         }
+    }
+
+    /// Begins the first that there is, for a device may have gone meanwhile; without one the page below
+    /// shows what has passed.
+    fn test_first_of(&mut self, mut rest: VecDeque<(String, String)>, hand: &mut Hand<'_>) {
+        while let Some((test, device)) = rest.pop_front() {
+            if let Some(plan) = known(&test, &device, hand) {
+                self.start_test(plan, &device, After::Others(rest), hand);
+                return;
+            }
+        }
+        let words = text(hand.sight.lang, "staff.tests-over").to_owned();
+        self.said = Some((words, true));
+        self.renew(hand);
     }
 
     /// The outcome on the glass; ways to what this person may not see are not on it.
@@ -274,19 +324,22 @@ impl Mode {
 
     /// The same test once more.
     pub(super) fn test_again(&mut self, hand: &mut Hand<'_>) {
-        let Some(Leaf::Outcome(ended)) = self.leaves.last() else {
+        let Some(Leaf::Outcome(ended)) = self.leaves.last_mut() else {
             return;
         };
         let (test, device) = (ended.outcome.test.clone(), ended.outcome.device.clone());
+        let after = std::mem::replace(&mut ended.after, After::Nothing);
         self.leaves.pop();
-        self.begin_test(&test, &device, hand);
+        if let Some(plan) = known(&test, &device, hand) {
+            self.start_test(plan, &device, after, hand);
+        }
     }
 
     pub(super) fn start_test(
         &mut self,
         plan: &'static Plan,
         device: &str,
-        is_daily: bool,
+        after: After,
         hand: &mut Hand<'_>,
     ) {
         self.leave_leaf(hand);
@@ -299,7 +352,7 @@ impl Mode {
         let now = hand.sight.now;
         let (run, effects) = Run::begin(plan, device, &setting, &mut || hand.ticket(), now);
         hand.effects.extend(effects);
-        let testing = Box::new(Testing { run, is_daily });
+        let testing = Box::new(Testing { run, after });
         self.open(Leaf::Testing(testing), hand);
         self.settle_test(hand);
     }
@@ -339,12 +392,13 @@ impl Mode {
         let Some(outcome) = testing.run.outcome().cloned() else {
             return;
         };
-        let is_daily = testing.is_daily;
-        self.leaves.pop();
+        let Some(Leaf::Testing(testing)) = self.leaves.pop() else {
+            return;
+        };
         hand.is_active = true;
         let verdict = outcome.verdict;
-        if matches!(verdict, Verdict::Passed | Verdict::Failed) {
-            let has_passed = verdict == Verdict::Passed;
+        let has_passed = verdict == Verdict::Passed;
+        if has_passed || verdict == Verdict::Failed {
             keep(
                 &mut hand.standing,
                 &outcome.test,
@@ -355,16 +409,29 @@ impl Mode {
         let kept_by = self.act(Act::Record(Box::new(outcome.clone())), hand);
         let key = (outcome.test.clone(), outcome.device.clone());
         let before = self.outcomes.insert(key, outcome.clone());
-        if is_daily {
-            self.daily_tested(verdict, hand);
-        } else {
-            let ended = Ended {
-                outcome,
-                before,
-                kept_by,
-                ticket: None,
-            };
-            self.open(Leaf::Outcome(Box::new(ended)), hand);
+        match testing.after {
+            After::DailyCheck => self.daily_tested(verdict, hand),
+            After::Others(rest) if has_passed && kept_by.is_some() => {
+                self.test_first_of(rest, hand);
+            }
+            after @ (After::Others(_) | After::Nothing) => {
+                let ended = Ended {
+                    outcome,
+                    before,
+                    kept_by,
+                    ticket: None,
+                    after,
+                };
+                self.open(Leaf::Outcome(Box::new(ended)), hand);
+            }
         }
     }
+}
+
+/// The plan of a test, where there is that device for it.
+fn known(test: &str, device: &str, hand: &Hand<'_>) -> Option<&'static Plan> {
+    let class = hand.sight.devices.get(device).map(|(class, _)| *class);
+    let plan = selftest::plan(test)?;
+    let is_here = plan.class == class && (class.is_some() || device.is_empty());
+    is_here.then_some(plan)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kiosk_device::Sensitive;
 use kiosk_sealing::unlock::Role;
-use kiosk_ui::{Key, Keypad, StaffPage};
+use kiosk_ui::{Choice, Key, Keypad, StaffPage};
 
 use super::ids::{Button, Id, Plain};
 use super::menu::{self, action};
@@ -293,8 +293,10 @@ impl Unlock {
                 page.intro = format!("{} {}", text(lang, "staff.unlock-how"), text(lang, how));
                 page.code = Some(challenge.clone());
                 let from_stick = Id::Act(Button::UnlockFromStick);
-                page.actions
-                    .push(action(&from_stick, text(lang, "staff.unlock-from-stick")));
+                page.actions.push(Choice {
+                    is_quiet: true,
+                    ..action(&from_stick, text(lang, "staff.unlock-from-stick"))
+                });
             }
             Step::Checking { .. } => {
                 text(lang, "staff.unlock-checking").clone_into(&mut page.intro);
@@ -325,7 +327,9 @@ impl Unlock {
                 if !PIN_LENGTH.contains(&typed.expose().len()) {
                     text(lang, "staff.pin-length").clone_into(&mut go.unavailable);
                 }
-                page.actions.push(go);
+                if checking.is_none() {
+                    page.actions.push(go);
+                }
             }
         }
         page

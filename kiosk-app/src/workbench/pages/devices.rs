@@ -84,13 +84,15 @@ impl Bench {
             lines
                 .iter()
                 .filter(|test| test.device.is_empty() == of_machine)
-                .map(|test| test_row(test, lang))
+                .map(|test| test_row(test, &report, lang))
                 .collect()
         };
-        Ok(facts([
+        let mut page = facts([
             section(lang, "bench.devices", rows(false)),
             section(lang, "bench.machine", rows(true)),
-        ]))
+        ]);
+        page.acts.extend(super::test_rest(&lines, lang));
+        Ok(page)
     }
 
     pub(super) fn tickets(&self, lang: Lang, now: Moment) -> Filled {

@@ -241,7 +241,9 @@ fn report_acts(tests: &[TestLine], lang: Lang) -> Vec<kiosk_ui::Choice> {
     if tests.iter().all(|test| test.verdict == "not-run") {
         text(lang, "bench.test-first").clone_into(&mut make.detail);
     }
-    vec![make]
+    let mut acts: Vec<_> = super::test_rest(tests, lang).into_iter().collect();
+    acts.push(make);
+    acts
 }
 
 fn daily_row(check: &DailyCheck, lang: Lang) -> StaffRow {
