@@ -48,8 +48,8 @@ technician-demo: packages toolchain
 	"$(TARGET)/debug/kiosk-demo" --headless --journey tests/scenarios/technician.toml --out "$(TECHNICIAN_OUT)"
 	@echo "The technician's visit is in $(TECHNICIAN_OUT) (pictures, prints, result.json)."
 
-# Three terminals take a good release in waves, and are kept from a broken one that the first of them
-# gives back by itself. What the operator typed and saw is in operator.log.
+# Three machines become terminals, take a good release in waves, and are kept from a broken one that the
+# first of them gives back by itself. What the operator typed and saw is in operator.log.
 update-demo: packages toolchain
 	$(CARGO) build --locked -p kiosk-app -p kiosk-admin -p kiosk-update --bins
 	$(CARGO) build --locked -p kiosk-demo

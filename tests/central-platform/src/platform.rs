@@ -187,6 +187,12 @@ impl Platform {
         self.contract.command_key()
     }
 
+    /// Id and public key, in base64, of what it seals documents with, as `GET /v1/seal-keys` tells.
+    pub fn seal_key(&self) -> (String, String) {
+        let published = self.contract.world.seal_key.public_key();
+        (published.key_id, published.public_key)
+    }
+
     /// Makes a new key to seal to, which every desired state tells; what was sealed to the old
     /// ones still opens. Returns the new one.
     ///

@@ -37,9 +37,9 @@ pub(crate) struct Seal {
 /// A public key of the platform.
 #[derive(Serialize)]
 pub(crate) struct PublishedKey {
-    key_id: String,
+    pub(crate) key_id: String,
     issuer: &'static str,
-    public_key: String,
+    pub(crate) public_key: String,
 }
 
 impl SealKey {

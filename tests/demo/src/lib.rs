@@ -8,7 +8,6 @@ pub mod album;
 pub mod clock;
 pub mod control;
 mod glass;
-pub mod http;
 pub mod journey;
 pub mod office;
 pub mod panel;

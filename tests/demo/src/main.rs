@@ -56,7 +56,7 @@ enum Command {
         #[arg(long)]
         broken_printer: bool,
     },
-    /// Three villages take a good release in waves and are kept from a broken one.
+    /// Three machines are enrolled, take a good release in waves and are kept from a broken one.
     Update {
         /// Where pictures, what was said and result.json go.
         #[arg(long, value_name = "DIR", default_value = "target/update-demo")]

@@ -1,4 +1,5 @@
-//! The administrator's day: three villages take a good release in waves, and are kept from a broken
+//! The administrator's day: three machines become terminals by a code each, and speak with the platform
+//! over TLS with certificates on both sides from then on. The three villages take a good release in waves, and are kept from a broken
 //! one, because the first to take it gives it back by itself and the platform then holds it for the
 //! others, before the operator has looked. Keys and releases are made by the real `kiosk-admin`, releases
 //! are taken by the real `kiosk-updater`, from a web server that knows nothing of either.
@@ -14,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use central_platform::{HoldRule, Platform};
+use central_platform::tls::{TestCertificates, test_certificates};
+use central_platform::{Administrator, Authority, Enroll, HoldRule, Platform, Signatures};
 use kiosk_update::engine::status::Phase;
 use kiosk_update::manifest::Version;
 use kiosk_update::waves::place_of;
@@ -24,11 +26,13 @@ use crate::album::Album;
 use crate::clock::{Deadline, milliseconds_since, now, pause};
 use crate::world::{Setting, start_platform};
 
+mod enrolment;
 mod operator;
 mod site;
 mod web;
 
-pub use operator::Operator;
+pub use enrolment::{Enrolment, Machine};
+pub use operator::{Code, Operator};
 pub use site::{Pass, Place, Site, restart};
 pub use web::Web;
 
@@ -56,6 +60,8 @@ const HOLD: HoldRule = HoldRule {
 };
 /// Longest jitter inside a wave.
 const SPREAD_S: u64 = 5;
+/// Life of a terminal's certificate, as in the field.
+const CERTIFICATE_DAYS: u32 = 365;
 /// How often each updater looks; in the field an hour.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// When all must have happened.
@@ -75,6 +81,10 @@ pub struct Report {
     pub ok: bool,
     /// What did not, in words.
     pub error: Option<String>,
+    /// Machines that became terminals, in order.
+    pub enrolments: Vec<Enrolment>,
+    /// What another machine was told that came with a code that was used.
+    pub used_code: String,
     /// Bytes of the first release, and what went over the line until all had it.
     pub good_bytes: u64,
     /// Bytes that went over the line for it.
@@ -108,7 +118,7 @@ pub fn play(out: &Path, setting: &Setting, console: &mut dyn Write) -> anyhow::R
     let out = out.canonicalize()?;
     let mut report = Report::default();
     let outcome = Day::begin(&out, setting, console).and_then(|mut day| {
-        let outcome = day.play(&mut report);
+        let outcome = day.play(setting, &mut report);
         day.end();
         outcome
     });
@@ -151,7 +161,7 @@ struct Day<'a> {
 }
 
 impl<'a> Day<'a> {
-    /// Keys, the platform, the villages.
+    /// Keys, the platform, the web server. There is no terminal yet.
     fn begin(out: &Path, setting: &Setting, console: &'a mut dyn Write) -> anyhow::Result<Self> {
         let published = setting.directory.join("published");
         fs::create_dir_all(&published)?;
@@ -161,53 +171,86 @@ impl<'a> Day<'a> {
             &out.join("operator.log"),
         )?;
         let administrator = operator.register()?;
+        let authority = setting.directory.join("authority");
+        fs::create_dir_all(&authority)?;
+        let certificates = test_certificates(&authority)?;
+        fs::copy(&certificates.ca, operator.ca())?;
         let platform = start_platform(&setting.directory.join("platform"), |config| {
-            config.hold = HOLD;
-            config.administrators.push(administrator);
+            demand_certificates(config, &certificates, administrator);
         })?;
-        let platform = Arc::new(platform);
         operator.hold_ceremony()?;
-        let web = Web::start(&published)?;
-        let place = Place {
-            region: "",
-            hardware: HARDWARE,
-            repository: &format!("{}/program", web.url()),
-            root: &operator.root(),
-        };
-        let mut sites = Vec::new();
-        for (terminal, region, name) in VILLAGES {
-            operator.place(&platform.url(), terminal, name)?;
-            let setting = Setting {
-                terminal: terminal.to_owned(),
-                platform: Some(Arc::clone(&platform)),
-                directory: setting.directory.join(terminal),
-                is_hurried: true,
-                ..setting.clone()
-            };
-            sites.push(Site::new(
-                &setting,
-                &Place {
-                    region,
-                    ..place.clone()
-                },
-            )?);
-        }
-        let albums = VILLAGES.iter().map(|_| Album::new(out)).collect();
         Ok(Self {
             out: out.to_owned(),
             console,
-            platform,
+            platform: Arc::new(platform),
             operator,
-            web,
-            sites,
+            web: Web::start(&published)?,
+            sites: Vec::new(),
             published,
             program: setting.program.clone(),
-            albums,
+            albums: VILLAGES.iter().map(|_| Album::new(out)).collect(),
             first: String::new(),
         })
     }
 
-    fn play(&mut self, report: &mut Report) -> anyhow::Result<()> {
+    /// Each machine becomes a terminal by the code that was made for its number. Whoever comes with
+    /// the same code afterwards is sent away.
+    fn enroll(&mut self, setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
+        let url = self.platform.url();
+        let kiosk = setting.program.with_file_name("kiosk");
+        let mut used = None;
+        for (terminal, region, name) in VILLAGES {
+            let directory = setting.directory.join(terminal);
+            let machine = Machine::new(terminal, &directory, kiosk.clone(), &self.operator)?;
+            let code = self.operator.expect(&url, terminal, name)?;
+            let enrolment = machine.enroll(&self.operator, &url, &code)?;
+            ensure!(
+                enrolment.region == name,
+                "{terminal} was told another place"
+            );
+            let words = format!(
+                "{terminal} is enrolled; its certificate is good until {}.",
+                enrolment.certificate_until
+            );
+            self.say(&words)?;
+            self.add_site(setting, region, &enrolment)?;
+            report.enrolments.push(enrolment);
+            used = Some(code);
+        }
+        let used = used.context("there is no village")?;
+        let directory = setting.directory.join("stranger");
+        let stranger = Machine::new("stranger", &directory, kiosk, &self.operator)?;
+        report.used_code = stranger.be_refused(&self.operator, &url, &used)?;
+        self.say("Another machine that shows a used code is refused.")
+    }
+
+    /// A village with its updater, whose terminal shows the certificate that it got.
+    fn add_site(
+        &mut self,
+        setting: &Setting,
+        region: &str,
+        enrolment: &Enrolment,
+    ) -> anyhow::Result<()> {
+        let setting = Setting {
+            terminal: enrolment.terminal.clone(),
+            platform: Some(Arc::clone(&self.platform)),
+            directory: setting.directory.join(&enrolment.terminal),
+            is_hurried: true,
+            enrolled: Some(enrolment.lines.clone()),
+            ..setting.clone()
+        };
+        let place = Place {
+            region,
+            hardware: HARDWARE,
+            repository: &format!("{}/program", self.web.url()),
+            root: &self.operator.root(),
+        };
+        self.sites.push(Site::new(&setting, &place)?);
+        Ok(())
+    }
+
+    fn play(&mut self, setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
+        self.enroll(setting, report)?;
         self.open()?;
         self.roll_out(report)?;
         self.roll_back(report)?;
@@ -226,7 +269,13 @@ impl<'a> Day<'a> {
             site.start()?;
             site.world.wait_line(true, HEARD)?;
         }
-        self.say("Three terminals run the program of their package.")
+        let shown = self.operator.show(&self.platform.url(), VILLAGES[0].0)?;
+        ensure!(
+            shown.contains("certificate until"),
+            "the office does not know the certificate of {}:\n{shown}",
+            VILLAGES[0].0
+        );
+        self.say("Three terminals run the program of their package, each with its certificate.")
     }
 
     /// The good release goes to one, then to all.
@@ -431,6 +480,25 @@ impl<'a> Day<'a> {
             drop(site.world.quit());
         }
     }
+}
+
+/// A platform that takes terminals in by codes, and hears nobody without a certificate and a
+/// signature after that.
+fn demand_certificates(
+    config: &mut central_platform::Config,
+    certificates: &TestCertificates,
+    administrator: Administrator,
+) {
+    config.hold = HOLD;
+    config.administrators.push(administrator);
+    config.tls = Some(certificates.mutual(&certificates.server));
+    config.signatures = Signatures::Required;
+    config.enroll = Enroll::Registered;
+    config.authority = Some(Authority {
+        certificate: certificates.authority.certificate.clone(),
+        key: certificates.authority.key.clone(),
+        days: CERTIFICATE_DAYS,
+    });
 }
 
 /// The one village that this seed draws into the first wave; `None` when it is none or several.

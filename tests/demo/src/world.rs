@@ -18,7 +18,6 @@ use serde_json::json;
 
 use crate::clock::{Deadline, pause};
 use crate::control::{Reply, Request, Sight};
-use crate::http;
 use crate::office::Office;
 use crate::remote::{Launch, Remote};
 
@@ -58,6 +57,8 @@ pub struct Setting {
     pub is_window: bool,
     /// An operator lets staff in.
     pub has_staff: bool,
+    /// What an enrolment printed for `kiosk.toml`; without it the terminal has no certificate.
+    pub enrolled: Option<toml::Table>,
 }
 
 impl Setting {
@@ -75,6 +76,7 @@ impl Setting {
             is_hurried: false,
             is_window: false,
             has_staff: false,
+            enrolled: None,
         })
     }
 }
@@ -133,7 +135,7 @@ impl World {
             .with_context(|| format!("no item packages in {}", setting.items.display()))?;
         let line = Line {
             url: platform.url(),
-            seal_keys: http::seal_keys(&platform.url())?,
+            seal_keys: seal_keys(&platform),
             sealing_key: platform.sealing_key(),
             command_key: platform.command_key(),
         };
@@ -146,6 +148,9 @@ impl World {
         let mut config =
             terminal_config(&directory, &items, &bench.ports(), &line, setting.is_window)?;
         config["terminal"]["id"] = json!(setting.terminal);
+        if let Some(lines) = &setting.enrolled {
+            take_over(&mut config, lines)?;
+        }
         if let Some(office) = &office {
             add_staff(&mut config, &directory, office)?;
         }
@@ -519,6 +524,24 @@ fn platform_config() -> anyhow::Result<central_platform::Config> {
     })
 }
 
+/// Keys that seal documents, by id, as the platform's people hand them to an installer.
+fn seal_keys(platform: &Platform) -> serde_json::Map<String, serde_json::Value> {
+    let (id, key) = platform.seal_key();
+    serde_json::Map::from_iter([(id, key.into())])
+}
+
+/// Puts the lines of an enrolment into a configuration; what has the same name gives way.
+fn take_over(config: &mut serde_json::Value, lines: &toml::Table) -> anyhow::Result<()> {
+    for (name, table) in lines {
+        let table = serde_json::to_value(table)?;
+        let keys = table.as_object().context("a line outside of a table")?;
+        for (key, value) in keys {
+            config[name][key] = value.clone();
+        }
+    }
+    Ok(())
+}
+
 /// Who may let staff in, and the stick that they bring.
 fn add_staff(
     config: &mut serde_json::Value,
@@ -653,10 +676,18 @@ mod tests {
             sealing_key: secret.public().to_string(),
             command_key: commander.public().to_string(),
         };
-        let text =
+        let mut written =
             terminal_config(directory.path(), &default_items(), &ports, &line, false).unwrap();
-        let text = toml::to_string(&text).unwrap();
+        let text = toml::to_string(&written).unwrap();
         let config = kiosk_app::Config::parse(&text).unwrap();
         assert_eq!((config.devices.len(), config.platform.probe_s), (6, 1));
+        let enrolled = "[terminal]\nid = \"D002\"\n[platform]\nurl = \"https://127.0.0.1:1\"\n\
+                        tls = { ca = \"/a\", certificate = \"/c\", key = \"/c\" }\n";
+        take_over(&mut written, &enrolled.parse().unwrap()).unwrap();
+        let text = toml::to_string(&written).unwrap();
+        let config = kiosk_app::Config::parse(&text).unwrap();
+        assert_eq!(config.terminal.id, "D002");
+        assert_eq!(config.platform.tls.unwrap().ca, Path::new("/a"));
+        assert_eq!((config.platform.probe_s, config.devices.len()), (1, 6));
     }
 }

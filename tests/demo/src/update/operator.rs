@@ -17,6 +17,8 @@ const TARGETS_KEY: &str = "targets.key";
 const ONLINE_KEY: &str = "online.key";
 /// What the platform is shown.
 const TOKEN: &str = "operator.token";
+/// Who vouches for the platform, and for the terminals.
+const CA: &str = "ca.pem";
 /// The day on which the villages got their terminals.
 const INSTALLED_ON: &str = "2026-03-01";
 /// Cases that the year asks of each.
@@ -39,6 +41,15 @@ pub struct Plan<'a> {
     pub rest_after_s: u64,
     /// Longest jitter inside a wave, in seconds.
     pub spread_s: u64,
+}
+
+/// What makes one machine a terminal, once.
+#[derive(Clone, Debug)]
+pub struct Code {
+    /// Number of the terminal.
+    pub terminal: String,
+    /// Twelve letters.
+    pub code: String,
 }
 
 /// The desk.
@@ -78,6 +89,11 @@ impl Operator {
         self.directory.join(REPOSITORY).join("metadata/1.root.json")
     }
 
+    /// The authority that everybody here believes.
+    pub fn ca(&self) -> PathBuf {
+        self.directory.join(CA)
+    }
+
     /// Makes the operator's token; the platform is told who that is.
     ///
     /// # Errors
@@ -90,14 +106,14 @@ impl Operator {
         Ok(serde_json::from_str(line)?)
     }
 
-    /// Tells the platform where a terminal stands.
+    /// Has a terminal expected at a place: makes the code for its machine.
     ///
     /// # Errors
     /// `kiosk-admin` refuses.
-    pub fn place(&self, platform: &str, terminal: &str, region: &str) -> anyhow::Result<()> {
-        self.run(&[
+    pub fn expect(&self, platform: &str, terminal: &str, region: &str) -> anyhow::Result<Code> {
+        let words = [
             "fleet",
-            "place",
+            "enrol",
             terminal,
             "--region",
             region,
@@ -107,12 +123,14 @@ impl Operator {
             INSTALLED_ON,
             "--target",
             TARGET,
-            "--platform",
-            platform,
-            "--token-file",
-            TOKEN,
-        ])?;
-        Ok(())
+        ];
+        let said = self.ask(platform, &words)?;
+        let mut said = said.split([' ', ',']).skip_while(|word| *word != "code");
+        let code = said.nth(1).context("kiosk-admin printed no code")?;
+        Ok(Code {
+            terminal: terminal.to_owned(),
+            code: code.to_owned(),
+        })
     }
 
     /// Who runs what, and what became of releases, as the platform knows it.
@@ -120,12 +138,10 @@ impl Operator {
     /// # Errors
     /// `kiosk-admin` refuses.
     pub fn fleet(&self, platform: &str) -> anyhow::Result<String> {
-        let door = ["--platform", platform, "--token-file", TOKEN];
-        let ask = |words: &[&str]| self.run(&[words, &door].concat());
         Ok(format!(
             "{}\n{}",
-            ask(&["fleet", "list"])?,
-            ask(&["fleet", "holds"])?
+            self.ask(platform, &["fleet", "list"])?,
+            self.ask(platform, &["fleet", "holds"])?
         ))
     }
 
@@ -134,15 +150,13 @@ impl Operator {
     /// # Errors
     /// `kiosk-admin` refuses.
     pub fn show(&self, platform: &str, terminal: &str) -> anyhow::Result<String> {
-        self.run(&[
-            "fleet",
-            "show",
-            terminal,
-            "--platform",
-            platform,
-            "--token-file",
-            TOKEN,
-        ])
+        self.ask(platform, &["fleet", "show", terminal])
+    }
+
+    /// Asks the platform, over TLS and with the operator's token.
+    fn ask(&self, platform: &str, words: &[&str]) -> anyhow::Result<String> {
+        let door = ["--platform", platform, "--token-file", TOKEN, "--ca", CA];
+        self.run(&[words, &door].concat())
     }
 
     /// Makes the keys and the first root, which two of three holders sign.
@@ -238,6 +252,15 @@ impl Operator {
         Ok(())
     }
 
+    /// Writes down a command and its answer.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn note(&self, command: &str, said: &str, complained: &str) -> anyhow::Result<()> {
+        let mut log = &self.log;
+        Ok(write!(log, "{command}\n{said}{complained}")?)
+    }
+
     fn run(&self, words: &[&str]) -> anyhow::Result<String> {
         let output = Command::new(&self.program)
             .args(words)
@@ -247,8 +270,8 @@ impl Operator {
             .with_context(|| format!("{}: build it first", self.program.display()))?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let complained = String::from_utf8_lossy(&output.stderr);
-        let mut log = &self.log;
-        write!(log, "$ kiosk-admin {}\n{said}{complained}", words.join(" "))?;
+        let command = format!("$ kiosk-admin {}", words.join(" "));
+        self.note(&command, &said, &complained)?;
         ensure!(
             output.status.success(),
             "kiosk-admin {}: {complained}",
