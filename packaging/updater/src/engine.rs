@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::fetch::{FetchError, Fetcher, Index, Tally, Watch};
 use crate::manifest::{Release, Version};
 use crate::slots::{SlotError, Slots, Start, Trial};
-use crate::trust::{Transport, TrustError};
+use crate::trust::{Transport, TrustError, told};
 use crate::waves::{self, Decision, Hold, Place, Wait, Window};
 
 pub mod command;
@@ -305,7 +305,7 @@ impl Updater<'_, '_> {
             }
             Outcome::Problem {
                 code: broken.code(),
-                words: broken.to_string(),
+                words: told(&broken),
             }
         })
     }

@@ -299,6 +299,7 @@ pub(crate) fn is_of_the_line(error: &TransportError) -> bool {
         | TransportError::Name
         | TransportError::TooMany
         | TransportError::Configuration(_)
+        | TransportError::NotBelieved
         | TransportError::Io(_) => false,
     }
 }

@@ -11,7 +11,7 @@ use kiosk_update::engine::{Programs, Terminal, Time};
 use kiosk_update::fetch::{Limit, Watch};
 use kiosk_update::items::{Check, ItemsOutcome, ItemsPass, ItemsStatus, Refusal, Sets};
 use kiosk_update::slots::LocalDisk;
-use kiosk_update::trust::{Trust, TrustError};
+use kiosk_update::trust::{Trust, TrustError, told};
 
 use crate::run::{BURST_BYTES, part};
 
@@ -86,7 +86,7 @@ fn look(
     let brought = |name| {
         part(place, name, now).map_err(|error| ItemsOutcome::Problem {
             code: error.code(),
-            words: error.to_string(),
+            words: told(&error),
         })
     };
     let (metadata, targets) = match (brought("metadata"), brought("targets")) {
@@ -121,7 +121,7 @@ fn look(
 fn distrusted(error: &TrustError) -> ItemsOutcome {
     ItemsOutcome::Problem {
         code: error.code(),
-        words: error.to_string(),
+        words: told(error),
     }
 }
 

@@ -16,7 +16,8 @@ use kiosk_update::fetch::{Fetcher, Limit, Tally};
 use kiosk_update::manifest::{Release, Version};
 use kiosk_update::slots::{Directories, LocalDisk, Rauc, SlotError, Slots};
 use kiosk_update::trust::{
-    Directory, Http, Pace, Sink, Transport, TransportError, Trust, TrustError, Trusted, fetch_whole,
+    Directory, Http, Pace, Sink, Transport, TransportError, Trust, TrustError, Trusted,
+    fetch_whole, told,
 };
 
 use crate::{clock, items_run};
@@ -165,9 +166,9 @@ fn look(
     trust: &mut Trust,
     now: Timestamp,
 ) -> Result<Found, Outcome> {
-    let problem = |error: &dyn std::fmt::Display, code| Outcome::Problem {
+    let problem = |error: &dyn std::error::Error, code| Outcome::Problem {
         code,
-        words: error.to_string(),
+        words: told(error),
     };
     let parts = parts.as_ref();
     let parts = parts.map_err(|error| problem(error, error.code()))?;

@@ -25,7 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 use tough::TargetName;
 use tough::schema::{self, Signed};
 
-pub use self::error::{TransportError, TrustError};
+pub use self::error::{TransportError, TrustError, told};
 pub use self::floor::Floor;
 pub use self::http::{Http, Pace, Tls};
 pub use self::outline::{Named, Outline};

@@ -19,7 +19,7 @@ use super::set::{RefusedSet, SetDescription, SetError, Sets};
 use crate::fetch::{Limit, ROOM_LEFT_BYTES, Watch, is_of_the_line};
 use crate::manifest::Sha256;
 use crate::slots::disk::Disk;
-use crate::trust::{Target, Transport, TransportError, TrustError, Trusted};
+use crate::trust::{Target, Transport, TransportError, TrustError, Trusted, told};
 
 /// How often a package is fetched whole when it is not what was signed.
 const WHOLE_TRIES_MAX: u32 = 2;
@@ -143,19 +143,6 @@ impl From<io::Error> for End {
     fn from(error: io::Error) -> Self {
         SetError::from(error).into()
     }
-}
-
-/// An error with what is behind it.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut behind = error.source();
-    // No chain of ours is longer.
-    for _ in 0..4 {
-        let Some(source) = behind else { break };
-        words = format!("{words}: {source}");
-        behind = source.source();
-    }
-    words
 }
 
 /// What a look for items works with.

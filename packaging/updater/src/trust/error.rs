@@ -31,9 +31,12 @@ pub enum TransportError {
         /// HTTP status.
         status: u16,
     },
-    /// The line failed, or the server did not prove who it is.
+    /// The line failed.
     #[error("the line failed")]
     Line(#[source] reqwest::Error),
+    /// Somebody answers who is not the operator's server, or whose certificate has ended.
+    #[error("the server's certificate is not one that the configured authority vouches for")]
+    NotBelieved,
     /// A name that no repository of ours has.
     #[error("the name of a file is not usable")]
     Name,
@@ -56,11 +59,36 @@ impl TransportError {
             Self::TooLong { .. } => "update.too-long",
             Self::TooSlow { .. } => "update.too-slow",
             Self::Refused { .. } | Self::Line(_) => "update.unreachable",
+            Self::NotBelieved => "update.server-not-believed",
             Self::Name | Self::TooMany => "update.malformed",
             Self::Configuration(_) => "update.configuration",
-            Self::Io(_) => "update.storage",
+            Self::Io(error) => code_of_disk(error),
         }
     }
+}
+
+/// What is wrong with a disk: room can be made, anything else cannot.
+fn code_of_disk(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::StorageFull {
+        "update.no-room"
+    } else {
+        "update.storage"
+    }
+}
+
+/// Longest chain of causes that is told; none of ours is longer.
+const CAUSES_MAX: usize = 4;
+
+/// An error in words, with what is behind it.
+pub fn told(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut behind = error.source();
+    for _ in 0..CAUSES_MAX {
+        let Some(source) = behind else { break };
+        words = format!("{words}: {source}");
+        behind = source.source();
+    }
+    words
 }
 
 /// Why an update was not believed.
@@ -169,9 +197,39 @@ impl TrustError {
             Self::NoTarget => "update.target-missing",
             Self::WrongTarget => "update.target-wrong",
             Self::StoreDamaged => "update.store-damaged",
-            Self::Store(_) => "update.storage",
+            Self::Store(error) => code_of_disk(error),
             Self::Repair(_) => "update.repair-refused",
             Self::Run(_) => "update.not-run",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_one_that_fails() {
+        for (kind, code) in [
+            (io::ErrorKind::StorageFull, "update.no-room"),
+            (io::ErrorKind::PermissionDenied, "update.storage"),
+        ] {
+            assert_eq!(TrustError::Store(kind.into()).code(), code);
+            let part = TransportError::Io(kind.into());
+            assert_eq!(TrustError::TargetTransport(part).code(), code);
+        }
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_cause() {
+        let error = TrustError::Transport {
+            role: Role::Timestamp,
+            source: TransportError::NotBelieved,
+        };
+        let words = told(&error);
+        assert!(
+            words.contains("did not come: the server's certificate"),
+            "{words}"
+        );
     }
 }

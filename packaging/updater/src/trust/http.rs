@@ -2,6 +2,7 @@
 //! ranges alone let a download go on where it was cut. Redirects are not followed, so that the one
 //! address of the configuration says all about where bytes come from.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,8 @@ const HEADERS_MAX: usize = 64;
 const PEM_BYTES_MAX: u64 = 256 * 1024;
 /// Most certificates of one file.
 const CERTIFICATES_MAX: usize = 32;
+/// Deepest chain of causes that is looked through.
+const CAUSES_MAX: usize = 16;
 
 /// Whom to believe that it is the server, and how to say who the terminal is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,7 +246,32 @@ fn base_address(text: &str) -> Result<Url, TransportError> {
 
 /// The address itself says nothing that the configuration does not, and stays out of logs.
 fn line(error: reqwest::Error) -> TransportError {
+    if is_disbelief(&error) {
+        return TransportError::NotBelieved;
+    }
     TransportError::Line(error.without_url())
+}
+
+/// Whether a connection came to nothing because of the other end's certificate.
+fn is_disbelief(error: &reqwest::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    for _ in 0..CAUSES_MAX {
+        let Some(found) = cause else {
+            return false;
+        };
+        if let Some(error) = found.downcast_ref::<rustls::Error>() {
+            return matches!(error, rustls::Error::InvalidCertificate(_));
+        }
+        // An error of the system passes over what it was made of when it is asked for its cause.
+        let inner = found
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        cause = match inner {
+            Some(inner) => Some(inner),
+            None => found.source(),
+        };
+    }
+    false
 }
 
 fn tls_config(tls: &Tls, now: Timestamp) -> Result<ClientConfig, TransportError> {

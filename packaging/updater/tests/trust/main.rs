@@ -7,6 +7,7 @@ mod attacks;
 mod clocks;
 mod conformance;
 mod disks;
+mod https;
 mod lines;
 mod program;
 mod repository;

@@ -12,7 +12,7 @@ use super::repository::{ROLES, Repository};
 use super::server::Server;
 
 /// A repository that is in force whenever this test runs.
-fn repository() -> Repository {
+pub(crate) fn repository() -> Repository {
     let mut repository = Repository::empty();
     for role in ROLES {
         let end = "2099-01-01T00:00:00Z".parse().unwrap();
@@ -24,19 +24,29 @@ fn repository() -> Repository {
 }
 
 /// Publishes a release of one program, open to everybody.
-fn publish(repository: &mut Repository, version: Version, program: &[u8]) {
+pub(crate) fn publish(repository: &mut Repository, version: Version, program: &[u8]) {
+    publish_as(repository, version, "bin/kiosk", program);
+}
+
+/// Publishes a release of one file, open to everybody.
+pub(crate) fn publish_as(
+    repository: &mut Repository,
+    version: Version,
+    path: &str,
+    content: &[u8],
+) {
     let folder = repository.path().join("chunks");
-    let chunks = pack(program, &mut |chunk, packed| {
+    let chunks = pack(content, &mut |chunk, packed| {
         let path = folder.join(chunk.name());
         fs::create_dir_all(path.parent().unwrap())?;
         fs::write(path, packed)
     })
     .unwrap();
-    let path = "bin/kiosk".to_owned();
+    let path = path.to_owned();
     let entry = Entry {
         path: path.clone(),
-        size: program.len() as u64,
-        sha256: Sha256::of(program),
+        size: content.len() as u64,
+        sha256: Sha256::of(content),
         mode: Mode::Program,
     };
     let published_at = "2026-11-01T00:00:00Z".parse().unwrap();
@@ -49,10 +59,10 @@ fn publish(repository: &mut Repository, version: Version, program: &[u8]) {
 }
 
 /// A terminal whose self-test passes.
-struct Machine(tempfile::TempDir);
+pub(crate) struct Machine(tempfile::TempDir);
 
 impl Machine {
-    fn new(repository: &Repository, url: &str) -> Self {
+    pub(crate) fn new(repository: &Repository, url: &str) -> Self {
         let machine = Self(tempfile::tempdir().unwrap());
         let root = machine.path("root.json");
         fs::write(&root, repository.root_bytes(1)).unwrap();
@@ -71,11 +81,11 @@ impl Machine {
         machine
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.0.path().join(name).to_str().unwrap().to_owned()
     }
 
-    fn ask(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_kiosk-updater"))
             .args(["--config", &self.path("updater.toml")])
             .args(arguments)
@@ -83,12 +93,12 @@ impl Machine {
             .unwrap()
     }
 
-    fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let bytes = fs::read(self.path("state/status.json")).unwrap();
         serde_json::from_slice(&bytes).unwrap()
     }
 
-    fn running(&self) -> Vec<u8> {
+    pub(crate) fn running(&self) -> Vec<u8> {
         fs::read(Path::new(&self.path("state/slots/current/bin/kiosk"))).unwrap()
     }
 }
@@ -133,11 +143,12 @@ fn the_program_takes_what_is_signed_and_nothing_else() {
 }
 
 /// Stands in for the terminal: does what the file of the program says that the link names, counts how
-/// often it was asked, and ends the updater at the question of a chosen number.
+/// often it was asked, and at the question of a chosen number ends the updater, or does what `act` says.
 const STAND_IN: &str = r#"cd "$(dirname "$0")"
 count=$(($(cat count 2>/dev/null || echo 0) + 1))
 echo $count > count
 test "$(cat kill_at 2>/dev/null)" = $count && kill -9 $PPID
+test "$(cat act_at 2>/dev/null)" = $count && sh ./act
 case $1 in
 examine)
     case "$(cat state/slots/current/bin/kiosk 2>/dev/null)" in
@@ -151,7 +162,7 @@ esac
 
 impl Machine {
     /// A terminal whose programs are the stand-in, and whose sticks are below its own directory.
-    fn acted(repository: &Repository, url: &str) -> Self {
+    pub(crate) fn acted(repository: &Repository, url: &str) -> Self {
         let machine = Self::new(repository, url);
         let terminal = machine.path("terminal");
         fs::write(&terminal, STAND_IN).unwrap();
@@ -175,18 +186,27 @@ impl Machine {
         machine
     }
 
-    fn set(&self, name: &str, value: &str) {
+    pub(crate) fn set(&self, name: &str, value: &str) {
         fs::write(self.path(name), value).unwrap();
     }
 
-    fn wish(&self, id: &str, stick: &str) {
+    pub(crate) fn wish(&self, id: &str, stick: &str) {
         let wish = serde_json::json!({"format": 1, "id": id, "person": "w1", "stick": stick});
         self.set("wish.json", &wish.to_string());
     }
 
-    fn stick(&self) -> Value {
+    pub(crate) fn stick(&self) -> Value {
         let bytes = fs::read(self.path("state/stick.json")).unwrap();
         serde_json::from_slice(&bytes).unwrap()
+    }
+
+    /// Changes a line of the configuration.
+    pub(crate) fn configure(&self, from: &str, to: &str) {
+        let path = self.path("updater.toml");
+        let before = fs::read_to_string(&path).unwrap();
+        let after = before.replacen(from, to, 1);
+        assert_ne!(before, after, "{from}");
+        fs::write(&path, after).unwrap();
     }
 
     fn exams(&self) -> String {
@@ -194,8 +214,17 @@ impl Machine {
     }
 }
 
+/// Copies a repository to a stick.
+pub(crate) fn copy(repository: &Repository, place: &str) {
+    fs::create_dir_all(Path::new(place).parent().unwrap()).unwrap();
+    let copied = Command::new("/bin/cp")
+        .args(["-r", repository.path().to_str().unwrap(), place])
+        .status();
+    assert!(copied.unwrap().success());
+}
+
 /// A terminal that runs 9.0.0, and where releases for it are published.
-fn scene() -> (Repository, Server, Machine) {
+pub(crate) fn scene() -> (Repository, Server, Machine) {
     let mut repository = repository();
     publish(&mut repository, Version::new(9, 0, 0), b"first");
     let server = Server::start(repository.path());
@@ -292,11 +321,7 @@ fn a_wish_takes_what_is_signed_from_a_stick_and_is_answered_once() {
     assert!(!machine.ask(&["stick"]).status.success());
     assert_eq!(machine.stick()["code"], "update.stick-empty");
     publish(&mut repository, Version::new(9, 1, 0), b"second");
-    let copied = Command::new("/bin/cp")
-        .args(["-r", repository.path().to_str().unwrap()])
-        .arg(format!("{stick}/kiosk-updates/program"))
-        .status();
-    assert!(copied.unwrap().success());
+    copy(&repository, &format!("{stick}/kiosk-updates/program"));
     // The same wish again asks for nothing.
     assert!(machine.ask(&["stick"]).status.success());
     assert_eq!(machine.running(), b"first");
@@ -325,12 +350,7 @@ fn a_stick_that_nobody_has_signed_changes_nothing() {
         b"a stranger's program",
     );
     let stick = machine.path("media/STICK");
-    fs::create_dir_all(&stick).unwrap();
-    let copied = Command::new("/bin/cp")
-        .args(["-r", repository.path().to_str().unwrap()])
-        .arg(format!("{stick}/program"))
-        .status();
-    assert!(copied.unwrap().success());
+    copy(&repository, &format!("{stick}/program"));
     machine.wish("wish-1", &stick);
     assert!(!machine.ask(&["stick"]).status.success());
     assert_eq!(machine.stick()["code"], "update.unsigned");

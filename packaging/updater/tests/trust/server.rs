@@ -1,13 +1,15 @@
 //! A web server on the loopback that can be told to fail: endless, slow, cut, or with a status.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// How a file is served.
 #[derive(Clone, Debug)]
@@ -36,6 +38,7 @@ struct Shared {
 
 /// Serves a directory until it is dropped.
 pub(crate) struct Server {
+    scheme: &'static str,
     address: SocketAddr,
     shared: Arc<Mutex<Shared>>,
     stop: Option<SyncSender<()>>,
@@ -43,6 +46,16 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(root: &Path) -> Self {
+        Self::start_with(root, None)
+    }
+
+    /// One that begins each connection with TLS.
+    pub(crate) fn start_tls(root: &Path, tls: Arc<ServerConfig>) -> Self {
+        Self::start_with(root, Some(tls))
+    }
+
+    fn start_with(root: &Path, tls: Option<Arc<ServerConfig>>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Mutex::new(Shared::default()));
@@ -53,11 +66,21 @@ impl Server {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (root, shared) = (root.clone(), Arc::clone(&for_thread));
-                let stopped = Arc::clone(&stopped);
-                thread::spawn(move || drop(serve(stream, &root, &shared, &stopped)));
+                let (stopped, tls) = (Arc::clone(&stopped), tls.clone());
+                thread::spawn(move || {
+                    drop(match tls {
+                        None => serve(stream, &root, &shared, &stopped),
+                        Some(tls) => {
+                            let connection = ServerConnection::new(tls).unwrap();
+                            let stream = StreamOwned::new(connection, stream);
+                            serve(stream, &root, &shared, &stopped)
+                        }
+                    });
+                });
             }
         });
         Self {
+            scheme,
             address,
             shared,
             stop: Some(stop),
@@ -65,7 +88,7 @@ impl Server {
     }
 
     pub(crate) fn url(&self, part: &str) -> String {
-        format!("http://{}/{part}/", self.address)
+        format!("{}://{}/{part}/", self.scheme, self.address)
     }
 
     /// Serves `path` as `fault` says from now on.
@@ -95,17 +118,17 @@ impl Drop for Server {
 }
 
 fn serve(
-    mut stream: TcpStream,
+    mut stream: impl Read + Write,
     root: &Path,
     shared: &Mutex<Shared>,
     stopped: &Mutex<Receiver<()>>,
 ) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let mut lines = BufReader::new(&mut stream).lines();
     let request = lines.next().unwrap_or(Ok(String::new()))?;
     let path = request.split(' ').nth(1).unwrap_or_default();
     let path = path.trim_start_matches('/').to_owned();
     let mut offset = 0;
-    for line in lines {
+    for line in &mut lines {
         let line = line?.to_ascii_lowercase();
         if line.is_empty() {
             break;
@@ -114,6 +137,7 @@ fn serve(
             offset = range.trim_end_matches('-').parse().unwrap_or(0);
         }
     }
+    drop(lines);
     let fault = {
         let mut shared = shared.lock().unwrap();
         shared.requests.push(path.clone());
@@ -160,12 +184,12 @@ fn serve(
     }
 }
 
-fn whole(stream: &mut TcpStream, content: &[u8]) -> std::io::Result<()> {
+fn whole(stream: &mut impl Write, content: &[u8]) -> std::io::Result<()> {
     head(stream, 200, Some(content.len()))?;
     stream.write_all(content)
 }
 
-fn head(stream: &mut TcpStream, status: u16, length: Option<usize>) -> std::io::Result<()> {
+fn head(stream: &mut impl Write, status: u16, length: Option<usize>) -> std::io::Result<()> {
     let length = length.map_or(String::new(), |length| {
         format!("content-length: {length}\r\n")
     });
