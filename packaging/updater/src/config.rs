@@ -8,6 +8,7 @@ use jiff::civil::Time;
 use serde::Deserialize;
 
 use crate::engine::{EXAM_PATIENCE, Programs};
+use crate::slots::INSTALL_LIMIT;
 use crate::trust::Tls;
 use crate::waves::Window;
 
@@ -90,6 +91,8 @@ pub struct Config {
     pub slots: SlotKind,
     /// The program of RAUC.
     pub rauc: PathBuf,
+    /// Longest installation of an image by it.
+    pub install_limit: Duration,
     /// Where the terminal leaves a wish for an update from a stick.
     pub wish: PathBuf,
     /// Directories below which sticks are mounted.
@@ -157,6 +160,7 @@ struct LineTable {
 #[serde(deny_unknown_fields)]
 struct TrialTable {
     patience_s: Option<u16>,
+    install_s: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -201,6 +205,9 @@ impl Config {
         if bytes_per_s == 0 {
             return Err(wrong("line.bytes_per_s", "at least 1"));
         }
+        if file.trial.install_s == Some(0) {
+            return Err(wrong("trial.install_s", "at least 1"));
+        }
         let off_hours = match &file.line.off_hours {
             None => None,
             Some(text) => Some(window(text).ok_or_else(|| {
@@ -227,6 +234,9 @@ impl Config {
                 Duration::from_secs(u64::from(patience))
             }),
             slots: file.slots,
+            install_limit: file.trial.install_s.map_or(INSTALL_LIMIT, |length| {
+                Duration::from_secs(u64::from(length))
+            }),
             rauc: (file.paths.rauc).unwrap_or_else(|| PathBuf::from("/usr/bin/rauc")),
             wish: (file.paths.wish)
                 .unwrap_or_else(|| PathBuf::from("/var/lib/kiosk/update-from-stick.json")),
@@ -341,6 +351,7 @@ mod tests {
             ("# directory", "directory", "repository"),
             ("[items]", "[items]\ndirectory = \"/media/items\"", "items"),
             ("# certificate =", "certificate =", "repository"),
+            ("# [trial]", "[trial]\ninstall_s = 0\n", "trial.install_s"),
         ] {
             let text = EXAMPLE.replacen(from, to, 1);
             assert_ne!(text, EXAMPLE);

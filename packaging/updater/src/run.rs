@@ -133,7 +133,13 @@ fn slots<'a>(
         SlotKind::Directories => Box::new(Directories::open(&config.state.join("slots"), disk)?),
         SlotKind::Rauc => {
             let images = config.state.join("images");
-            Box::new(Rauc::open(&images, &config.rauc, disk, packaged)?)
+            Box::new(Rauc::open(
+                &images,
+                &config.rauc,
+                config.install_limit,
+                disk,
+                packaged,
+            )?)
         }
     })
 }

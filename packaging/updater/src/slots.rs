@@ -18,7 +18,7 @@ pub mod state;
 
 pub use directories::Directories;
 pub use disk::{Disk, LocalDisk};
-pub use rauc::{Rauc, parse_status};
+pub use rauc::{INSTALL_LIMIT, Rauc, parse_status};
 pub use state::{Failure, Held, State, Trial};
 
 /// The content of a release's files.

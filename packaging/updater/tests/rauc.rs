@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use kiosk_update::engine::Health;
 use kiosk_update::manifest::Version;
-use kiosk_update::slots::{LocalDisk, Rauc, SlotError, Slots, Start};
+use kiosk_update::slots::{INSTALL_LIMIT, LocalDisk, Rauc, SlotError, Slots, Start};
 use workshop::{Published, publish, time};
 
 const NOW: &str = "2026-11-20T23:00:00Z";
@@ -56,7 +56,8 @@ impl Machine {
 
     fn open(&self) -> Rauc<'static> {
         let running = Some(Version::new(1, 0, 0));
-        Rauc::open(&self.path("root"), &self.path("rauc"), &LocalDisk, running).unwrap()
+        let (root, program) = (self.path("root"), self.path("rauc"));
+        Rauc::open(&root, &program, INSTALL_LIMIT, &LocalDisk, running).unwrap()
     }
 
     fn put_on_trial(&self) -> Rauc<'static> {

@@ -26,8 +26,8 @@ const BUNDLES: &str = "bundles";
 const STATUS_BYTES_MAX: usize = 64 * 1024;
 /// Starts of the machine after which an image that does not come up is given up.
 const STARTS_MAX: u32 = 2;
-/// Longest installation. Chosen: 4 GiB onto a slow card.
-const INSTALL_LIMIT: Duration = Duration::from_hours(2);
+/// Longest installation where nothing else is configured. Chosen: 4 GiB onto a slow card.
+pub const INSTALL_LIMIT: Duration = Duration::from_hours(2);
 /// Longest answer to anything else.
 const ASK_LIMIT: Duration = Duration::from_mins(1);
 
@@ -36,6 +36,7 @@ const ASK_LIMIT: Duration = Duration::from_mins(1);
 pub struct Rauc<'a> {
     root: PathBuf,
     program: PathBuf,
+    install_limit: Duration,
     disk: &'a dyn Disk,
     state: State,
     /// Held for the life of the process, so that no two updaters write.
@@ -63,7 +64,7 @@ pub fn parse_status(bytes: &[u8]) -> Option<String> {
 
 impl<'a> Rauc<'a> {
     /// Opens the slots. State and bundles are kept below `root`, which no image overwrites; `program`
-    /// is RAUC itself. `running` is the release of the image that is started when no state is known
+    /// is RAUC itself, which has `install_limit` for an image. `running` is the release of the image that is started when no state is known
     /// yet.
     ///
     /// # Errors
@@ -71,6 +72,7 @@ impl<'a> Rauc<'a> {
     pub fn open(
         root: &Path,
         program: &Path,
+        install_limit: Duration,
         disk: &'a dyn Disk,
         running: Option<Version>,
     ) -> Result<Self, SlotError> {
@@ -80,6 +82,7 @@ impl<'a> Rauc<'a> {
         let mut slots = Self {
             root: root.to_path_buf(),
             program: program.to_path_buf(),
+            install_limit,
             disk,
             state: State::default(),
             _lock: lock,
@@ -192,7 +195,7 @@ impl Slots for Rauc<'_> {
             .to_str()
             .ok_or(io::ErrorKind::InvalidFilename)
             .map_err(io::Error::from)?;
-        self.ask(&["install", place], INSTALL_LIMIT).map(drop)
+        self.ask(&["install", place], self.install_limit).map(drop)
     }
 
     fn switch(

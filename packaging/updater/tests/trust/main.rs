@@ -8,6 +8,7 @@ mod clocks;
 mod conformance;
 mod disks;
 mod https;
+mod images;
 mod lines;
 mod program;
 mod repository;
