@@ -260,12 +260,14 @@ impl Config {
 
 impl Config {
     /// This configuration with a stick in the place of both repositories: `directory` holds the
-    /// program's, and `items` beside it the other one, where the stick has it.
+    /// program's, and `items` beside it the other one, where the stick has it. A stick takes nothing of
+    /// the village's line, and somebody waits for it.
     #[must_use]
     pub fn carried(self, directory: PathBuf) -> Self {
         let items = directory.parent().map(|stick| stick.join(ITEMS));
         Self {
             repository: Repository::Directory(directory),
+            bytes_per_s: u64::MAX,
             items: items
                 .filter(|items| items.is_dir())
                 .map(Repository::Directory),

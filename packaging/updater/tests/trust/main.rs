@@ -11,6 +11,7 @@ mod https;
 mod images;
 mod lines;
 mod program;
+mod pulled;
 mod repository;
 mod server;
 
