@@ -49,7 +49,12 @@ impl<'a> Store<'a> {
         let place = self.place(chunk);
         let part = self.path.join(format!("{}{PART}", chunk.sha256));
         self.disk.remove_file(&part)?;
-        self.disk.write_new(&part, 0o600, &mut packed)?;
+        let written = self.disk.write_new(&part, 0o600, &mut packed);
+        if written.is_err() {
+            // On a full disk half a chunk would take the room that is needed to say so.
+            drop(self.disk.remove_file(&part));
+        }
+        written?;
         self.disk.rename(&part, &place)
     }
 

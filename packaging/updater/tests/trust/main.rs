@@ -13,6 +13,7 @@ mod lines;
 mod program;
 mod pulled;
 mod repository;
+mod room;
 mod server;
 
 use std::path::Path;
