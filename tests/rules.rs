@@ -57,35 +57,40 @@ fn product_code(path: &Path) -> String {
 
 /// String literals of the form `word.word`, with where they stand.
 fn dotted_literals(directories: &[&str]) -> BTreeMap<String, PathBuf> {
+    let mut found = BTreeMap::new();
+    for directory in directories {
+        for path in files(&root().join(directory), "rs") {
+            let is_product = !path.components().any(|part| {
+                matches!(
+                    part.as_os_str().to_str(),
+                    Some("tests" | "tests.rs" | "examples" | "benches")
+                )
+            });
+            if is_product {
+                let literals = dotted_literals_of(&path).into_iter();
+                found.extend(literals.map(|literal| (literal, path.clone())));
+            }
+        }
+    }
+    found
+}
+
+/// Those of one source file.
+fn dotted_literals_of(path: &Path) -> Vec<String> {
     let is_word = |text: &str| {
         !text.is_empty()
             && text
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
-    let mut found = BTreeMap::new();
-    for directory in directories {
-        for path in files(&root().join(directory), "rs") {
-            if path.components().any(|part| {
-                matches!(
-                    part.as_os_str().to_str(),
-                    Some("tests" | "tests.rs" | "examples" | "benches")
-                )
-            }) {
-                continue;
-            }
-            // A quotation mark inside a literal would turn inside out what follows.
-            let code = product_code(&path).replace("\\\"", "").replace("'\"'", "");
-            for literal in code.split('"').skip(1).step_by(2) {
-                let mut parts = literal.split('.');
-                let is_dotted = parts.clone().count() >= 2 && parts.all(is_word);
-                if is_dotted {
-                    found.insert(literal.to_owned(), path.clone());
-                }
-            }
-        }
-    }
-    found
+    let is_dotted = |literal: &&str| {
+        let mut parts = literal.split('.');
+        parts.clone().count() >= 2 && parts.all(is_word)
+    };
+    // A quotation mark inside a literal would turn inside out what follows.
+    let code = product_code(path).replace("\\\"", "").replace("'\"'", "");
+    let literals = code.split('"').skip(1).step_by(2).filter(is_dotted);
+    literals.map(str::to_owned).collect()
 }
 
 /// Our packages with the packages of ours that each depends on, without test-only arrows.
@@ -337,6 +342,32 @@ fn every_problem_is_explained_and_every_explanation_is_used() {
             literals.contains_key(code),
             "problems.toml explains {code}, which nothing reports"
         );
+    }
+}
+
+#[test]
+fn every_problem_of_the_updater_is_in_its_list_and_has_words() {
+    let listed: BTreeSet<&str> = kiosk_update::codes::CODES.iter().copied().collect();
+    assert_eq!(listed.len(), kiosk_update::codes::CODES.len());
+    let list = root().join("packaging/updater/src/codes.rs");
+    let sources = files(&root().join("packaging/updater/src"), "rs").into_iter();
+    let literals: Vec<String> = sources
+        .filter(|path| *path != list)
+        .flat_map(|path| dotted_literals_of(&path))
+        .collect();
+    let is_code = |literal: &&str| matches!(literal.split_once('.'), Some(("update" | "items", rest)) if !rest.contains('.'));
+    let reported: BTreeSet<&str> = literals
+        .iter()
+        .map(String::as_str)
+        .filter(is_code)
+        .collect();
+    assert_eq!(reported, listed);
+    let texts: BTreeSet<&str> = kiosk_app::words::keys(kiosk_app::words::Lang::ZhHans)
+        .into_iter()
+        .collect();
+    for code in listed {
+        let text = kiosk_app::workbench::update::why(code);
+        assert!(text.is_some_and(|text| texts.contains(text)), "{code}");
     }
 }
 

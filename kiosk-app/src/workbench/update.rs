@@ -394,7 +394,7 @@ fn bytes_of(path: &Path) -> Option<Vec<u8>> {
 }
 
 /// Text of what a code of the updater means; `None` for one that is not known here.
-pub(super) fn why(code: &str) -> Option<&'static str> {
+pub fn why(code: &str) -> Option<&'static str> {
     let (_, reason) = code.split_once('.')?;
     Some(match reason {
         "halted" | "paused" | "withdrawn" => "bench.why-halted",
@@ -415,6 +415,10 @@ pub(super) fn why(code: &str) -> Option<&'static str> {
         "not-run" | "not-started" | "tries-spent" | "not-painted" | "touch-lost"
         | "device-lost" | "no-heartbeat" | "health-unknown" => "bench.why-trial",
         "unreachable" | "too-slow" => "bench.why-unreachable",
+        "server-not-believed" => "bench.why-not-believed",
+        "no-wish" => "bench.why-no-wish",
+        "catalogue-malformed" | "package-malformed" | "set-refused" => "bench.why-items-wrong",
+        "not-checked" => "bench.why-items-unchecked",
         "configuration" => "bench.why-configuration",
         "stick-missing" | "stick-empty" => "bench.why-no-stick",
         "stick-pulled" => "bench.why-pulled",

@@ -2,6 +2,7 @@
 //! operator did not sign, that nothing older or mixed comes back, and that there is always a way
 //! back to what worked. Knows nothing of citizens, items or screens.
 
+pub mod codes;
 pub mod config;
 pub mod engine;
 pub mod fetch;
