@@ -371,6 +371,101 @@ fn every_problem_of_the_updater_is_in_its_list_and_has_words() {
     }
 }
 
+/// Keys that stand in an example, by table; what is commented out stands there too.
+fn keys_of_example(example: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let is_word = |word: &str| {
+        let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+        !word.is_empty() && word.bytes().all(is_letter)
+    };
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut table = String::new();
+    for line in example.lines() {
+        let line = line.trim_start_matches(['#', ' ']);
+        if let Some(header) = line.strip_prefix('[') {
+            let name = header.trim_start_matches('[').split(']').next();
+            name.unwrap_or_default().clone_into(&mut table);
+            let (of, key) = table.rsplit_once('.').unwrap_or(("", &table));
+            found
+                .entry(of.to_owned())
+                .or_default()
+                .insert(key.to_owned());
+            continue;
+        }
+        let Some((key, value)) = line.split_once(" = ").filter(|(key, _)| is_word(key)) else {
+            continue;
+        };
+        found
+            .entry(table.clone())
+            .or_default()
+            .insert(key.to_owned());
+        let inside = format!("{table}.{key}");
+        for part in value
+            .strip_prefix('{')
+            .into_iter()
+            .flat_map(|value| value.split(','))
+        {
+            let key = part.split('=').next().unwrap_or_default().trim();
+            if is_word(key) {
+                found
+                    .entry(inside.clone())
+                    .or_default()
+                    .insert(key.to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// Names in back quotes after the first one of a refusal: what would have been understood.
+fn understood(refusal: &str) -> BTreeSet<String> {
+    let names = refusal.split('`').skip(1).step_by(2).skip(1);
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_key_of_a_configuration_stands_in_its_example() {
+    let terminal = |text: &str| kiosk_app::Config::parse(text).unwrap_err().1;
+    let updater = |text: &str| {
+        let refused = kiosk_update::config::Config::parse(text);
+        refused.unwrap_err().to_string()
+    };
+    let check = |file: &str, header: &str, refuse: &dyn Fn(&str) -> String| {
+        let example = std::fs::read_to_string(root().join(file)).unwrap();
+        let wanted = understood(&refuse(&format!("{header}\nzz = 1\n")));
+        assert!(!wanted.is_empty(), "{file}: {header} has no keys");
+        let table = header.trim_matches(['[', ']']);
+        let keys = keys_of_example(&example).remove(table).unwrap_or_default();
+        let missing: Vec<_> = wanted.difference(&keys).collect();
+        assert!(missing.is_empty(), "{file}: {header} lacks {missing:?}");
+    };
+    for header in [
+        "",
+        "[terminal]",
+        "[screen]",
+        "[platform]",
+        "[platform.tls]",
+        "[paths]",
+        "[store]",
+        "[key]",
+        "[staff]",
+        "[[device]]",
+    ] {
+        check("packaging/config/kiosk.toml", header, &terminal);
+    }
+    // `[items]` has the keys of `[repository]`.
+    for header in [
+        "",
+        "[terminal]",
+        "[repository]",
+        "[line]",
+        "[trial]",
+        "[paths]",
+        "[programs]",
+    ] {
+        check("packaging/updater/updater.toml", header, &updater);
+    }
+}
+
 #[test]
 fn every_text_exists_and_every_text_is_used() {
     let literals = dotted_literals(&["kiosk-app/src"]);
