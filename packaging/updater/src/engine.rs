@@ -3,6 +3,7 @@
 //! worked before it; else it is taken back, with the reason, and never tried again. The clock, the
 //! terminal and the line come from outside. A pass that is cut anywhere is gone on with by the next.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::fetch::{FetchError, Fetcher, Index, Tally, Watch};
 use crate::manifest::{Release, Version};
-use crate::slots::{SlotError, Slots, Start, Trial};
+use crate::slots::{Failure, SlotError, Slots, Start, Trial};
 use crate::trust::{Transport, TrustError, told};
 use crate::waves::{self, Decision, Hold, Place, Wait, Window};
 
@@ -209,6 +210,7 @@ impl fmt::Display for Outcome {
                 Wait::Wave => "its wave has not begun",
                 Wait::Window => "it is not its turn in off-hours",
                 Wait::Visit => "a visit is under way",
+                Wait::Doubt => "a printer needs people; it is tried again",
             }),
             Self::Paused => formatter.write_str("the fetch goes on at a better time"),
             Self::Held { hold } => formatter.write_str(match hold {
@@ -237,6 +239,8 @@ enum Judgement {
     Good,
     /// A problem code, and what is lost.
     Worse(&'static str, String),
+    /// These tests ask for people now; whether truly, only the release before can tell.
+    Doubtful(BTreeSet<String>),
     /// Somebody is at the terminal all the time; the next pass judges.
     Occupied,
 }
@@ -315,10 +319,16 @@ impl Updater<'_, '_> {
             if self.is_occupied() {
                 return Ok(self.after_the_visit());
             }
-            self.start_what_is_good()?;
+            let start = self.start_what_is_good()?;
+            if start == Start::Machine && self.slots.state().doubted().is_some() {
+                return Ok(Outcome::Restarting);
+            }
         }
         if let Some(trial) = self.slots.state().trial.clone() {
             return self.settle(&trial);
+        }
+        if let Some(failure) = self.slots.state().doubted().cloned() {
+            return self.settle_doubt(&failure);
         }
         let Some(offer) = offer else {
             return Ok(Outcome::NothingOffered);
@@ -452,6 +462,7 @@ impl Updater<'_, '_> {
                 Ok(Outcome::Updated { version })
             }
             Judgement::Worse(code, reason) => self.roll_back(trial, code, &reason),
+            Judgement::Doubtful(tests) => self.take_back_in_doubt(&tests),
             Judgement::Occupied => {
                 // It came up and serves: that nobody could judge it is not its fault.
                 self.slots.uncount_try()?;
@@ -469,7 +480,7 @@ impl Updater<'_, '_> {
                     let is_unheard = after.has_heartbeat != Some(true);
                     let has_line = is_unheard && self.source.is_reachable();
                     match before.compare(&after, has_line) {
-                        Ok(()) => return Judgement::Good,
+                        Ok(()) => return self.without_people(before.doubts(&after)),
                         Err(lost) => (lost.code(), lost.to_string()),
                     }
                 }
@@ -491,12 +502,86 @@ impl Updater<'_, '_> {
         }
     }
 
+    /// Whether what asks for people may be the release's doing. A technician who stands there sees the
+    /// printer, and may be filling it.
+    fn without_people(&self, doubts: BTreeSet<String>) -> Judgement {
+        if doubts.is_empty() || self.setting.is_attended {
+            Judgement::Good
+        } else {
+            Judgement::Doubtful(doubts)
+        }
+    }
+
+    /// Starts the release before once more, to see whether a printer asks for people there too.
+    fn take_back_in_doubt(&mut self, tests: &BTreeSet<String>) -> Result<Outcome, Broken> {
+        let names: Vec<&str> = tests.iter().map(String::as_str).collect();
+        let reason = format!(
+            "{} asks for people with it, and not with the release before",
+            names.join(", ")
+        );
+        // Before the failure is one: a power cut between leaves the trial as it was.
+        self.slots.doubt(tests)?;
+        let now = self.time.now();
+        self.slots.roll_back("update.device-lost", &reason, now)?;
+        if self.slots.state().is_restart_due && self.start_what_is_good()? == Start::Machine {
+            return Ok(Outcome::Restarting);
+        }
+        match self.slots.state().doubted().cloned() {
+            Some(failure) => self.settle_doubt(&failure),
+            None => Err(SlotError::Order.into()),
+        }
+    }
+
+    /// Asks the release before: where it passes, the one that was taken back is to blame; where it asks
+    /// for people as well, that one is tried again, and nothing was lost but two starts.
+    fn settle_doubt(&mut self, failure: &Failure) -> Result<Outcome, Broken> {
+        if self.is_occupied() {
+            return Ok(self.after_the_visit());
+        }
+        let mut is_to_blame = false;
+        for exam in 1..=EXAMS_MAX {
+            let health = match self.terminal.examine() {
+                Ok(health) => health,
+                Err(TerminalError::Occupied) => return Ok(self.after_the_visit()),
+                // Nothing is proven by a terminal that does not answer.
+                Err(TerminalError::Run { .. } | TerminalError::Refused { .. }) => break,
+            };
+            is_to_blame = (failure.doubt.iter()).any(|test| health.passed.contains(test));
+            let is_proven = (failure.doubt.iter()).all(|test| health.asks_for_people(test));
+            if is_to_blame || is_proven {
+                break;
+            }
+            if exam < EXAMS_MAX {
+                // It may still warm up.
+                self.time.wait(self.setting.patience);
+            }
+        }
+        self.slots.settle_doubt(is_to_blame)?;
+        if !is_to_blame {
+            let until = self.time.now().saturating_add(VISIT_PATIENCE);
+            return Ok(Outcome::Waiting {
+                until: until.unwrap_or(Timestamp::MAX),
+                why: Wait::Doubt,
+            });
+        }
+        self.forget_chunks();
+        Ok(Outcome::RolledBack {
+            version: failure.version,
+            code: failure.code.clone(),
+            reason: failure.reason.clone(),
+        })
+    }
+
     fn roll_back(
         &mut self,
         trial: &Trial,
         code: &'static str,
         reason: &str,
     ) -> Result<Outcome, Broken> {
+        if !trial.doubt.is_empty() {
+            // What was in doubt when the power was cut is in none now.
+            self.slots.doubt(&BTreeSet::new())?;
+        }
         let now = self.time.now();
         self.slots.roll_back(code, reason, now)?;
         self.forget_chunks();
@@ -510,9 +595,10 @@ impl Updater<'_, '_> {
         })
     }
 
-    /// Starts what worked, after a roll-back.
-    fn start_what_is_good(&mut self) -> Result<(), Broken> {
-        match self.slots.start()? {
+    /// Starts what worked, after a roll-back; says what was started.
+    fn start_what_is_good(&mut self) -> Result<Start, Broken> {
+        let start = self.slots.start()?;
+        match start {
             Start::Terminal => {
                 self.terminal.restart()?;
                 self.slots.restarted()?;
@@ -523,7 +609,7 @@ impl Updater<'_, '_> {
             }
             Start::Nothing | Start::FellBack => self.slots.restarted()?,
         }
-        Ok(())
+        Ok(start)
     }
 
     /// True while somebody stands before the terminal. A technician who asked is waited for.

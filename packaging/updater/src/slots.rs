@@ -2,6 +2,7 @@
 //! that there is always a way back to what worked, and that a power cut at any step leaves one of the
 //! two. Only the updater writes here. Whether a release is to be installed is not its business.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
@@ -84,6 +85,17 @@ pub trait Slots {
     /// # Errors
     /// `Storage`.
     fn uncount_try(&mut self) -> Result<(), SlotError>;
+    /// Notes what asks for people since the release on trial runs, before it is taken back for it.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn doubt(&mut self, tests: &BTreeSet<String>) -> Result<(), SlotError>;
+    /// Says of the release that was taken back in doubt that it is to blame, or that it may be tried
+    /// again.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn settle_doubt(&mut self, is_to_blame: bool) -> Result<(), SlotError>;
     /// The release on trial works: it is what is gone back to from now on.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use kiosk_update::stick::{
     StickError, StickPhase, StickProgress, WISH_BYTES_MAX, Wish, code_of, find, is_there,
 };
 use kiosk_update::trust::TrustError;
+use kiosk_update::waves::Wait;
 
 use crate::clock;
 use crate::run::{self, Passed};
@@ -91,6 +92,9 @@ fn take(
 /// True when the pass only settled what was on trial before.
 fn is_of_another(passed: &Passed) -> bool {
     let settled: Option<Version> = match &passed.outcome {
+        Outcome::Waiting {
+            why: Wait::Doubt, ..
+        } => return true,
         Outcome::Updated { version } | Outcome::RolledBack { version, .. } => Some(*version),
         Outcome::NothingOffered
         | Outcome::UpToDate

@@ -91,6 +91,8 @@ pub enum Wait {
     Window,
     /// A visit is under way.
     Visit,
+    /// It was taken back although it may not be to blame; it is tried again.
+    Doubt,
 }
 
 /// Why a release is not for this terminal.

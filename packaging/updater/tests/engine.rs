@@ -72,6 +72,8 @@ struct Stage {
     held: Option<Version>,
     /// Questions after which a technician has left the glass.
     leaves_after: Option<u32>,
+    /// Slips that are left on the roll; each exam prints one.
+    slips: Option<u32>,
 }
 
 impl Stage {
@@ -112,6 +114,8 @@ impl Terminal for Stage {
         if self.does("mute") {
             return Err(refused("it does not answer"));
         }
+        let is_empty = self.slips == Some(0) || self.does("liar");
+        self.slips = self.slips.map(|left| left.saturating_sub(1));
         let is_warm = self.warming == 0;
         self.warming = self.warming.saturating_sub(1);
         let mut health = Health {
@@ -123,14 +127,17 @@ impl Terminal for Stage {
         for (test, is_lost) in [
             (
                 "slip/slip-printer.pattern",
-                self.does("printerless") || !is_warm,
+                self.does("printerless") || is_empty || !is_warm,
             ),
             ("eye/camera.picture", self.does("blind")),
         ] {
             if is_lost {
-                health
-                    .failed
-                    .insert(test.to_owned(), "printer.offline".to_owned());
+                let problem = if is_empty {
+                    "printer.media-empty"
+                } else {
+                    "printer.offline"
+                };
+                health.failed.insert(test.to_owned(), problem.to_owned());
             } else {
                 health.passed.insert(test.to_owned());
             }
@@ -292,6 +299,7 @@ impl Scene {
                 packaged,
                 held: None,
                 leaves_after: None,
+                slips: None,
             },
             clock: Clock {
                 now: time(NOW),
@@ -443,6 +451,71 @@ fn a_release_that_the_platform_does_not_hear_is_taken_back() {
 #[test]
 fn a_release_that_does_not_answer_is_taken_back() {
     check_rolled_back("mute", "update.health-unknown");
+}
+
+#[test]
+fn a_release_that_sees_no_paper_where_there_is_some_is_taken_back() {
+    check_rolled_back("liar", "update.device-lost");
+}
+
+#[test]
+fn a_roll_that_ends_during_the_examinations_takes_no_release_back() {
+    let mut scene = Scene::new();
+    // The examination before the switch prints the last slip.
+    scene.terminal.slips = Some(1);
+    let next = program(2, "good");
+    let outcome = scene.pass(&next);
+    let why = Wait::Doubt;
+    assert!(
+        matches!(outcome, Outcome::Waiting { why: found, .. } if found == why),
+        "{outcome:?}"
+    );
+    assert_eq!(scene.terminal.running, "1 good");
+    assert_eq!(scene.state().failures, []);
+    assert!(matches!(scene.pass(&next), Outcome::Updated { .. }));
+    assert_eq!(scene.terminal.running, "2 good");
+}
+
+#[test]
+fn a_technician_who_stands_there_sees_the_paper() {
+    let mut scene = Scene::new();
+    scene.setting.is_attended = true;
+    scene.terminal.slips = Some(1);
+    assert!(matches!(
+        scene.pass(&program(2, "good")),
+        Outcome::Updated { .. }
+    ));
+}
+
+#[test]
+fn a_visitor_puts_off_who_is_to_blame_and_nothing_is_taken_meanwhile() {
+    let mut scene = Scene::new();
+    let liar = program(2, "liar");
+    // The release before is started, and somebody comes.
+    scene.terminal.visited_from = scene.terminal.restarts + 1;
+    scene.terminal.visitors = 1;
+    let outcome = scene.pass(&liar);
+    assert!(
+        matches!(
+            outcome,
+            Outcome::Waiting {
+                why: Wait::Visit,
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
+    assert_eq!(scene.terminal.running, "1 good");
+    let state = scene.state();
+    let status = Status::new(&outcome, &state, None, None, scene.clock.now);
+    assert_eq!(status.last_roll_back, None, "nobody is to blame yet");
+    let outcome = scene.pass(&program(3, "good"));
+    assert!(matches!(outcome, Outcome::RolledBack { .. }), "{outcome:?}");
+    assert!(scene.state().has_failed(Version::new(2, 0, 0)));
+    assert!(matches!(
+        scene.pass(&program(3, "good")),
+        Outcome::Updated { .. }
+    ));
 }
 
 #[test]
@@ -824,6 +897,50 @@ fn a_power_cut_at_any_step_of_a_good_release_ends_in_it() {
 fn a_power_cut_at_any_step_of_a_bad_release_ends_in_the_one_before() {
     let cuts = cut_everywhere("printerless");
     assert!(cuts > 70, "{cuts} steps were cut");
+}
+
+#[test]
+fn a_power_cut_at_any_step_of_a_release_that_sees_no_paper_ends_in_the_one_before() {
+    let cuts = cut_everywhere("liar");
+    assert!(cuts > 75, "{cuts} steps were cut");
+}
+
+#[test]
+fn a_power_cut_at_any_step_after_the_roll_has_ended_blames_nobody() {
+    let next = program(2, "good");
+    let mut struck = 0;
+    for step in 0..STEPS_MAX {
+        let mut scene = Scene::new();
+        scene.terminal.slips = Some(1);
+        scene.plug(Fault::Cut(step));
+        drop(scene.pass(&next));
+        let is_over = !scene.disk.has_struck();
+        scene.power_on(true);
+        let mut is_settled = false;
+        for _ in 0..PASSES_MAX {
+            let outcome = scene.pass(&next);
+            assert!(
+                !matches!(
+                    outcome,
+                    Outcome::RolledBack { .. } | Outcome::FailedBefore { .. }
+                ),
+                "step {step}: {outcome:?}"
+            );
+            is_settled = outcome == Outcome::UpToDate;
+            if is_settled {
+                break;
+            }
+        }
+        assert!(
+            is_settled && scene.terminal.running == "2 good",
+            "step {step}"
+        );
+        if is_over {
+            break;
+        }
+        struck += 1;
+    }
+    assert!(struck > 75, "{struck} steps");
 }
 
 #[test]

@@ -19,7 +19,7 @@ const GLASS_TEST: &str = "glass.screen";
 /// Bit of a device that is touched where it shows (`INPUT_PROP_DIRECT`, linux/input-event-codes.h).
 const PROPERTY_DIRECT: u64 = 1 << 1;
 /// Problems of what a printer uses up and what people leave behind in it (problem codes of the drivers).
-/// The device itself says so, and no program can mend or cause it.
+/// The device itself says so, and no program can mend it.
 const FOR_PEOPLE: [&str; 5] = [
     "printer.media-empty",
     "printer.media-jam",
@@ -139,6 +139,8 @@ impl Health {
 
     /// What of this is lost in `after`; `has_line` says whether anything can be reached at all.
     ///
+    /// A printer that worked before and asks for people now is not lost here: see [`Health::doubts`].
+    ///
     /// # Errors
     /// [`Lost`] names the first loss.
     pub fn compare(&self, after: &Self, has_line: bool) -> Result<(), Lost> {
@@ -150,11 +152,10 @@ impl Health {
         }
         for test in &self.passed {
             if !after.passed.contains(test) {
-                let problem = after.failed.get(test).filter(|problem| !problem.is_empty());
-                // The release could ask the printer, and the printer asks for people.
-                if problem.is_some_and(|problem| FOR_PEOPLE.contains(&problem.as_str())) {
+                if after.asks_for_people(test) {
                     continue;
                 }
+                let problem = after.failed.get(test).filter(|problem| !problem.is_empty());
                 return Err(Lost::Device {
                     test: test.clone(),
                     problem: problem.map_or("not run", String::as_str).to_owned(),
@@ -166,6 +167,23 @@ impl Health {
             return Err(Lost::Heartbeat);
         }
         Ok(())
+    }
+
+    /// Tests that passed in this and ask for people in `after`. Each examination prints and may be what
+    /// ends the roll, and a driver may say so of a full printer: only the release that ran before can tell
+    /// the two apart, by passing the test or not.
+    pub fn doubts(&self, after: &Self) -> BTreeSet<String> {
+        let passed = self.passed.iter();
+        passed
+            .filter(|test| after.asks_for_people(test))
+            .cloned()
+            .collect()
+    }
+
+    /// True when the device says by itself that people have to do something.
+    pub fn asks_for_people(&self, test: &str) -> bool {
+        let problem = self.failed.get(test);
+        problem.is_some_and(|problem| FOR_PEOPLE.contains(&problem.as_str()))
     }
 }
 
@@ -267,6 +285,9 @@ mod tests {
                 problem.clone_into(told);
             }
             assert_eq!(before.compare(&after, true), Ok(()), "{problem}");
+            let doubts = before.doubts(&after);
+            assert!(doubts.contains("slip/slip-printer.pattern"), "{problem}");
+            assert!(after.doubts(&after).is_empty(), "{problem}");
         }
         let offline = before.compare(&health(&[NO_PRINTER]), true);
         assert_eq!(

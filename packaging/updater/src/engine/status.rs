@@ -97,7 +97,7 @@ impl Status {
             until,
             code: outcome.code().map(str::to_owned),
             words: outcome.to_string(),
-            last_roll_back: state.failures.last().cloned(),
+            last_roll_back: state.last_failure().cloned(),
             metadata_expires,
         }
     }

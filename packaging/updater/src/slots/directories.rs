@@ -222,6 +222,7 @@ impl Slots for Directories<'_> {
                 tries: 0,
                 since: now,
                 before,
+                doubt: BTreeSet::new(),
             });
         })?;
         self.follow()
@@ -238,6 +239,14 @@ impl Slots for Directories<'_> {
 
     fn uncount_try(&mut self) -> Result<(), SlotError> {
         self.change(State::uncount_try)
+    }
+
+    fn doubt(&mut self, tests: &BTreeSet<String>) -> Result<(), SlotError> {
+        self.change(|state| state.doubt(tests))
+    }
+
+    fn settle_doubt(&mut self, is_to_blame: bool) -> Result<(), SlotError> {
+        self.change(|state| state.settle_doubt(is_to_blame))
     }
 
     fn mark_good(&mut self) -> Result<(), SlotError> {

@@ -3,6 +3,7 @@
 //! through a shell. Its configuration says `activate-installed=false`: an image is installed at one
 //! time and started at another (RAUC reference, section "system.conf").
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -215,6 +216,7 @@ impl Slots for Rauc<'_> {
                 tries: 0,
                 since: now,
                 before,
+                doubt: BTreeSet::new(),
             });
         })?;
         self.ask(&["status", "mark-active", "other"], ASK_LIMIT)
@@ -247,6 +249,14 @@ impl Slots for Rauc<'_> {
 
     fn uncount_try(&mut self) -> Result<(), SlotError> {
         self.change(State::uncount_try)
+    }
+
+    fn doubt(&mut self, tests: &BTreeSet<String>) -> Result<(), SlotError> {
+        self.change(|state| state.doubt(tests))
+    }
+
+    fn settle_doubt(&mut self, is_to_blame: bool) -> Result<(), SlotError> {
+        self.change(|state| state.settle_doubt(is_to_blame))
     }
 
     fn mark_good(&mut self) -> Result<(), SlotError> {

@@ -2,6 +2,8 @@
 //! written before the slots follow it, so that after a power cut they can be brought to where it
 //! says. Reads bytes that a failing disk may have changed: bounded, and never panics.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +41,9 @@ pub struct Trial {
     pub since: Timestamp,
     /// What worked before it.
     pub before: Health,
+    /// Tests that ask for people since it runs.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub doubt: BTreeSet<String>,
 }
 
 /// A release that was taken back.
@@ -52,6 +57,10 @@ pub struct Failure {
     pub reason: String,
     /// When it was taken back.
     pub at: Timestamp,
+    /// Tests that asked for people while it ran, until the release before it has shown whose fault that
+    /// is; empty where there is no doubt.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub doubt: BTreeSet<String>,
 }
 
 /// What is known of the slots.
@@ -136,6 +145,38 @@ impl State {
             .any(|failure| failure.version == version)
     }
 
+    /// What the release on trial may not be to blame for.
+    pub(crate) fn doubt(&mut self, tests: &BTreeSet<String>) {
+        if let Some(trial) = &mut self.trial {
+            trial.doubt.clone_from(tests);
+        }
+    }
+
+    /// The failure that nobody can be blamed for yet.
+    pub fn doubted(&self) -> Option<&Failure> {
+        self.failures
+            .last()
+            .filter(|failure| !failure.doubt.is_empty())
+    }
+
+    /// The last failure that is one.
+    pub fn last_failure(&self) -> Option<&Failure> {
+        let mut failures = self.failures.iter().rev();
+        failures.find(|failure| failure.doubt.is_empty())
+    }
+
+    /// The release that was taken back in doubt is to blame, or may be tried again.
+    pub(crate) fn settle_doubt(&mut self, is_to_blame: bool) {
+        if self.doubted().is_none() {
+            return;
+        }
+        if !is_to_blame {
+            self.failures.pop();
+        } else if let Some(failure) = self.failures.last_mut() {
+            failure.doubt.clear();
+        }
+    }
+
     /// Takes the release on trial back.
     pub(super) fn fail(&mut self, code: &str, reason: &str, at: Timestamp) {
         let Some(trial) = self.trial.take() else {
@@ -146,6 +187,7 @@ impl State {
             code: code.to_owned(),
             reason: bounded(reason),
             at,
+            doubt: trial.doubt,
         });
         let surplus = self.failures.len().saturating_sub(FAILURES_MAX);
         self.failures.drain(..surplus);
@@ -185,6 +227,7 @@ mod tests {
                 tries: 1,
                 since: Timestamp::UNIX_EPOCH,
                 before: Health::default(),
+                doubt: BTreeSet::new(),
             }),
             ..State::default()
         }

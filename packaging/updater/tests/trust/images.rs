@@ -19,10 +19,11 @@ const TERMINAL: &str = r#"cd "$(dirname "$0")"
 case $1 in
 examine)
     case "$(cat "image-$(cat booted)" 2>/dev/null)" in
-    *printerless*) verdict=failed ;;
-    *) verdict=passed ;;
+    *printerless*) verdict=failed problem=printer.offline ;;
+    *liar*) verdict=failed problem=printer.media-empty ;;
+    *) verdict=passed problem= ;;
     esac
-    printf '{"is_terminal_running": true, "tests": [{"test": "slip-printer.pattern", "device": "slip", "verdict": "%s", "problem": "printer.offline"}]}' $verdict ;;
+    printf '{"is_terminal_running": true, "tests": [{"test": "slip-printer.pattern", "device": "slip", "verdict": "%s", "problem": "%s"}]}' $verdict "$problem" ;;
 reboot) echo again >> reboots ;;
 esac
 "#;
@@ -113,6 +114,25 @@ fn an_image_that_loses_the_printer_gives_way_to_the_one_before() {
     assert!(!machine.ask(&["run"]).status.success());
     assert_eq!(machine.status()["code"], "update.failed-before");
     assert_eq!(get(&machine, "reboots"), "again\nagain");
+}
+
+#[test]
+fn an_image_that_sees_no_paper_is_judged_by_the_one_before() {
+    let (_repository, _server, machine) = scene(b"a liar of an image");
+    assert!(machine.ask(&["run"]).status.success());
+    boot(&machine);
+    let doubted = machine.ask(&["run"]);
+    assert!(doubted.status.success(), "{doubted:?}");
+    assert_eq!(machine.status()["last_roll_back"], serde_json::Value::Null);
+    boot(&machine);
+    assert_eq!(get(&machine, "booted"), "A");
+    assert!(!machine.ask(&["run"]).status.success());
+    let status = machine.status();
+    assert_eq!(status["code"], "update.device-lost");
+    assert_eq!(status["last_roll_back"]["version"], "9.1.0");
+    assert_eq!(get(&machine, "reboots"), "again\nagain");
+    assert!(!machine.ask(&["run"]).status.success());
+    assert_eq!(machine.status()["code"], "update.failed-before");
 }
 
 /// An installation that comes to nothing is told, changes nothing, and is made when it can be.
