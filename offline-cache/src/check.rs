@@ -61,6 +61,7 @@ const TABLES: &[(&str, &str, Walk)] = &[
     ("schema_info", "only", Walk::Whole),
     ("case_counter", "terminal", Walk::Whole),
     ("usage", "year", Walk::Whole),
+    ("visit_end", "year", Walk::Whole),
     ("setting", "key", Walk::Whole),
     ("catalogue", "only", Walk::Whole),
     ("catalogue_item", "id", Walk::Whole),

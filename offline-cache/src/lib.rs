@@ -1,5 +1,6 @@
 //! What must survive a power cut: the outbox, its attachments, the print ledger, the audit log,
-//! the device diary, commands, counters, settings, the catalogue cache and what a technician did.
+//! the device diary, commands, counters, settings, the catalogue cache, how visits ended and what a
+//! technician did.
 //!
 //! One directory holds everything and one process owns it. Every call that changes something
 //! returns after the change is durable, never before. The clock is an argument and never decides
@@ -32,6 +33,7 @@ mod setting;
 mod statements;
 mod technician;
 mod transaction;
+mod visit_end;
 
 pub use attachment::{ATTACHMENT_BYTES_MAX, ATTACHMENTS_MAX, NewAttachment, QueuedAttachment};
 pub use audit::NewAudit;
@@ -55,3 +57,4 @@ pub use technician::{
 pub use transaction::{
     CaseRecord, NewTransaction, PAYLOAD_BYTES_MAX, QueuedTransaction, Receipt, Sequence, State,
 };
+pub use visit_end::{Cause, VisitEnd, VisitEndCount};

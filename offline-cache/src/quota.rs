@@ -52,6 +52,15 @@ impl Cache {
             Err(error) => Err(error),
         }
     }
+
+    /// Free bytes of the file system that the store lies on; new work leaves
+    /// [`Quota::free_bytes_min`] of them.
+    ///
+    /// # Errors
+    /// `Io` when the file system does not tell.
+    pub fn free_bytes(&self) -> Result<u64, CacheError> {
+        free_bytes(&self.directory)
+    }
 }
 
 /// Refuses a transaction that does not fit, counting its own size.

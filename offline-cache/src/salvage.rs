@@ -58,6 +58,7 @@ const KEYED: &[(&str, &str)] = &[
     ("print", "id"),
     ("case_counter", "terminal, day"),
     ("usage", "year, item, what"),
+    ("visit_end", "year, item, outcome, cause"),
     ("setting", "key"),
     ("diary", "day, device, what"),
     ("command", "id"),

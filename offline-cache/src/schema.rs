@@ -35,6 +35,10 @@ const VERSIONS: &[Version] = &[
         sql: include_str!("../sql/004_technician.sql"),
         oldest_reader: 2,
     },
+    Version {
+        sql: include_str!("../sql/005_visit_ends.sql"),
+        oldest_reader: 2,
+    },
 ];
 
 /// Marks the file as ours for `file(1)` and for a person with a hex dump: "KIOS".

@@ -16,16 +16,16 @@ use uuid::Uuid;
 use crate::cache::tests::{STATEMENTS, at, sample, scratch};
 use crate::{
     Cache, Catalogue, CatalogueItem, Confirmation, DiaryCount, NewAttachment, NewAudit, NewPrint,
-    PrintKind, PrintState, Ready, Receipt, Sequence, State, UsageKind, schema,
+    PrintKind, PrintState, Ready, Receipt, Sequence, State, UsageKind, VisitEnd, schema,
 };
 
 /// A version that adds a table and columns with defaults, as a later one may.
 const NEXT: &str = include_str!("../tests/schemas/next.synthetic.sql");
 
 /// Versions whose statements are kept.
-const KEPT: &[i64] = &[1, 2, RECORDED];
+const KEPT: &[i64] = &[1, 2, 4, RECORDED];
 /// The version whose statements are recorded below.
-const RECORDED: i64 = 4;
+const RECORDED: i64 = 5;
 
 fn statements_of(version: i64) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/schemas/v{version}.statements.sql"))
@@ -128,6 +128,11 @@ fn use_the_rest(cache: &mut Cache) {
         .unwrap();
     cache.count_use("x", UsageKind::Visit, 2026).unwrap();
     cache.usage(2026).unwrap();
+    cache
+        .count_visit_end("x", VisitEnd::Completed, 2026)
+        .unwrap();
+    cache.visit_ends().unwrap();
+    cache.visit_ends_of(2026).unwrap();
     cache.set_setting("volume", "3").unwrap();
     cache.setting("volume").unwrap();
     let print = NewPrint {

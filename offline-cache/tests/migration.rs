@@ -6,7 +6,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::civil::date;
-use offline_cache::{Cache, CommandStanding, PrintState, State};
+use offline_cache::{Cache, Cause, CommandStanding, PrintState, State, VisitEnd};
 use uuid::Uuid;
 
 fn now() -> Timestamp {
@@ -107,6 +107,29 @@ fn version_3_opens_with_its_rows_and_its_arrivals_in_their_places() {
     assert_eq!(cache.next_number("T1", date(2026, 6, 1)).unwrap(), 5);
 }
 
+#[test]
+fn version_5_opens_with_its_rows_and_a_version_4_with_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut cache = open_schema(directory.path(), include_str!("schemas/v5.sql"));
+    assert_eq!(cache.list(10).unwrap().len(), 6);
+    let ends = cache.visit_ends().unwrap();
+    let found: Vec<(VisitEnd, u64)> = ends.iter().map(|each| (each.end, each.count)).collect();
+    let left = VisitEnd::Abandoned(Cause::Timeout);
+    assert_eq!(found, [(left, 3), (VisitEnd::Completed, 7)]);
+    cache
+        .count_visit_end("old-age-allowance", left, 2026)
+        .unwrap();
+    assert_eq!(cache.visit_ends().unwrap()[0].count, 4);
+
+    let directory = tempfile::tempdir().unwrap();
+    let mut cache = open_schema(directory.path(), include_str!("schemas/v4.sql"));
+    assert_eq!(cache.visit_ends().unwrap(), []);
+    cache
+        .count_visit_end("old-age-allowance", left, 2026)
+        .unwrap();
+    assert_eq!(cache.visit_ends().unwrap()[0].count, 1);
+}
+
 /// The kept files say what the versions really made.
 #[test]
 fn the_kept_schemas_are_those_that_the_upgrades_make() {
@@ -114,10 +137,14 @@ fn the_kept_schemas_are_those_that_the_upgrades_make() {
         include_str!("../sql/001_initial.sql"),
         include_str!("../sql/002_audit_upstreams_carry_out.sql"),
         include_str!("../sql/003_arrivals.sql"),
+        include_str!("../sql/004_technician.sql"),
+        include_str!("../sql/005_visit_ends.sql"),
     ];
     for (kept, upgrades) in [
         (include_str!("schemas/v2.sql"), &upgrades[..2]),
         (include_str!("schemas/v3.sql"), &upgrades[..3]),
+        (include_str!("schemas/v4.sql"), &upgrades[..4]),
+        (include_str!("schemas/v5.sql"), &upgrades[..5]),
     ] {
         let made = upgrades.concat();
         let [kept, made] = [kept, &made].map(schema_of);

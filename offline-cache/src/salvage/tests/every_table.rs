@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::*;
 use crate::{Level, NewAudit, NewTicket, Part, Sla, TicketAct};
 
-/// The tables that a technician's work and a confirmation of a moment ago leave, with an order of
-/// their rows that a salvage keeps.
-const TABLES: [(&str, &str); 9] = [
+/// The tables that visits, a technician's work and a confirmation of a moment ago leave, with an order
+/// of their rows that a salvage keeps.
+const TABLES: [(&str, &str); 10] = [
     ("arrival", "sequence"),
     ("test_record", "sequence"),
     ("ticket", "sequence"),
@@ -19,6 +19,7 @@ const TABLES: [(&str, &str); 9] = [
     ("used_grant", "id"),
     ("daily_check", "sequence"),
     ("calibration", "what"),
+    ("visit_end", "year, item, outcome, cause"),
 ];
 
 type Rows = Vec<Vec<Value>>;
@@ -85,6 +86,9 @@ fn worked_in() -> TempDir {
              WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
              INSERT INTO calibration
              SELECT printf('touch-%04d', i), json_array(hex(randomblob(150))), i, 'tech-3' FROM n;
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900)
+             INSERT INTO visit_end
+             SELECT 2026, printf('item-%04d', i), 'abandoned', 'timeout', i FROM n;
              COMMIT",
         )
         .unwrap();
