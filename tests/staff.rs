@@ -190,7 +190,8 @@ fn a_visitor_is_asked_and_everything_of_the_visit_is_gone_before_staff_come_in()
         matches!(
             effect,
             Effect::Note(Note::VisitEnded {
-                is_timed_out: false
+                is_timed_out: false,
+                ..
             })
         )
     });

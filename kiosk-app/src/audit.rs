@@ -112,7 +112,7 @@ impl AuditLog {
     pub(crate) fn note(cache: &mut Cache, keys: &Keys, note: &Note, now: Moment) {
         let audit = match note {
             Note::VisitBegun { item } => entry("visit.begun", &json!({ "item": item })),
-            Note::VisitEnded { is_timed_out } => {
+            Note::VisitEnded { is_timed_out, .. } => {
                 entry("visit.ended", &json!({ "is_timed_out": is_timed_out }))
             }
             Note::Identified {
@@ -272,6 +272,7 @@ mod tests {
     use kiosk_sealing::{Algorithm, KeySource};
 
     use super::*;
+    use crate::event::VisitEnd;
 
     const NUMBER: &str = "440100197505050046";
 
@@ -340,7 +341,11 @@ mod tests {
                 principal: number(),
                 helper: number(),
             },
-            Note::VisitEnded { is_timed_out: true },
+            Note::VisitEnded {
+                item: "a".to_owned(),
+                end: VisitEnd::Completed,
+                is_timed_out: true,
+            },
         ];
         for note in &notes {
             AuditLog::note(&mut bench.cache, &bench.keys, note, at(1));

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use kiosk_device::{DeviceClass, Sensitive, Status};
 use kiosk_sealing::RecipientKey;
 use kiosk_ui::{Picture, Touch};
+/// How a visit ends, in the words in which it is counted.
+pub use offline_cache::{Cause, VisitEnd};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -405,8 +407,12 @@ pub enum Note {
         /// The item.
         item: String,
     },
-    /// The visit is over.
+    /// The visit of an item is over.
     VisitEnded {
+        /// The item.
+        item: String,
+        /// How it ended; counted, and not in the audit log.
+        end: VisitEnd,
         /// True when nobody touched the glass any more.
         is_timed_out: bool,
     },

@@ -29,7 +29,7 @@ use crate::diary::DeviceDiary;
 use crate::documents::{Documents, TypesetSlip};
 use crate::event::{
     Commitment, Credential, Effect, Event, Note, Order, PrintNews, Rating, Slip, Standing,
-    Submission, Ticket,
+    Submission, Ticket, VisitEnd,
 };
 use crate::hub::{DeviceReport, Hub};
 use crate::keys::Keys;
@@ -835,6 +835,8 @@ impl Loop {
     fn note(&mut self, note: &Note, now: Moment) {
         if let Note::VisitBegun { item } = note {
             self.count(item, UsageKind::Visit, now);
+        } else if let Note::VisitEnded { item, end, .. } = note {
+            self.count_end(item, *end, now);
         }
         AuditLog::note(&mut self.cache, &self.keys, note, now);
     }
@@ -1128,6 +1130,13 @@ impl Loop {
 
     fn count(&mut self, item: &str, kind: UsageKind, now: Moment) {
         if let Err(error) = self.cache.count_use(item, kind, now.date().year()) {
+            tracing::warn!(code = error.code(), %error, "usage counter");
+        }
+    }
+
+    fn count_end(&mut self, item: &str, end: VisitEnd, now: Moment) {
+        let counted = self.cache.count_visit_end(item, end, now.date().year());
+        if let Err(error) = counted {
             tracing::warn!(code = error.code(), %error, "usage counter");
         }
     }

@@ -24,6 +24,7 @@ use crate::words::Lang;
 
 mod answer;
 mod device;
+mod ending;
 mod face;
 mod finger;
 mod flow;
@@ -36,6 +37,7 @@ mod visit;
 
 pub use staff::StaffRules;
 
+use ending::Leaving;
 use visit::{Role, Visit};
 
 /// What the terminal knows of the place where it stands.
@@ -434,16 +436,16 @@ impl Session {
     }
 
     /// Ends the visit: everything personal is dropped here and nowhere later.
-    fn end_visit(&mut self, now: Moment, is_timed_out: bool, effects: &mut Vec<Effect>) {
+    fn end_visit(&mut self, now: Moment, leaving: Leaving, effects: &mut Vec<Effect>) {
         let erasure = self.visit.erasure();
         let was_empty = self.visit.is_empty();
-        self.note_end(is_timed_out, effects);
+        self.note_end(leaving, effects);
         let until = now.uptime + LEAVE_LIMIT;
         let has_paper = self.visit.has_paper;
         self.turn_to(
             Page::Leave {
                 until,
-                is_timed_out,
+                is_timed_out: leaving == Leaving::TimedOut,
             },
             effects,
         );
@@ -458,7 +460,7 @@ impl Session {
 
     /// Drops what the visitor has given so far, and records that it was dropped.
     fn forget(&mut self, effects: &mut Vec<Effect>) {
-        self.note_end(false, effects);
+        self.note_end(Leaving::OfOwnAccord, effects);
         let erasure = self.visit.erasure();
         self.visit = Visit::default();
         if erasure != Erasure::default() {
@@ -467,9 +469,13 @@ impl Session {
     }
 
     /// An item was begun and is over, whatever came of it.
-    fn note_end(&self, is_timed_out: bool, effects: &mut Vec<Effect>) {
-        if self.visit.has_begun {
-            effects.push(Effect::Note(Note::VisitEnded { is_timed_out }));
+    fn note_end(&self, leaving: Leaving, effects: &mut Vec<Effect>) {
+        if let Some(item) = self.visit.item.as_ref().filter(|_| self.visit.has_begun) {
+            effects.push(Effect::Note(Note::VisitEnded {
+                item: item.id.clone(),
+                end: self.end_now(leaving),
+                is_timed_out: leaving == Leaving::TimedOut,
+            }));
         }
     }
 
@@ -498,7 +504,7 @@ impl Session {
             Page::Rating { chosen }
                 if !chosen.is_empty() && now.uptime >= self.active_at + THANKS =>
             {
-                self.end_visit(now, false, effects);
+                self.end_visit(now, Leaving::OfOwnAccord, effects);
             }
             Page::Checking {
                 role,
@@ -547,7 +553,7 @@ impl Session {
             self.active_at = now.uptime;
         }
         if self.time_left(now) == Some(Duration::ZERO) {
-            self.end_visit(now, true, effects);
+            self.end_visit(now, Leaving::TimedOut, effects);
         }
     }
 

@@ -3,6 +3,7 @@
 use kiosk_device::Sensitive;
 use kiosk_ui::{Key, Touch};
 
+use super::ending::Leaving;
 use super::visit::Role;
 use super::{Page, Session, Way, is_setting};
 use crate::catalogue::{FieldKind, Step};
@@ -28,7 +29,7 @@ impl Session {
             }
             Touch::Leave => {
                 if self.can_leave() {
-                    self.end_visit(now, false, effects);
+                    self.end_visit(now, Leaving::OfOwnAccord, effects);
                 }
             }
             Touch::Staff => self.staff_asked(now, effects),
@@ -126,7 +127,7 @@ impl Session {
             Page::Review => self.commit(effects),
             Page::Preview { .. } => self.print_pages(effects),
             Page::Done { .. } => self.finish(now, effects),
-            Page::Rating { .. } => self.end_visit(now, false, effects),
+            Page::Rating { .. } => self.end_visit(now, Leaving::OfOwnAccord, effects),
             Page::TrackResult { .. } => self.home(),
             Page::Attract => self.welcome(),
             Page::Leave { .. } => {
@@ -162,7 +163,7 @@ impl Session {
                 *taken = None;
                 *code = "";
             }
-            Page::Rating { .. } => self.end_visit(now, false, effects),
+            Page::Rating { .. } => self.end_visit(now, Leaving::OfOwnAccord, effects),
             Page::Attract
             | Page::Home { .. }
             | Page::Introduction
@@ -223,7 +224,9 @@ impl Session {
             Page::Review => self.edit(id, now, effects),
             Page::Rating { .. } => self.rate(id, effects),
             Page::Done { .. } if id == "print-again" => self.print_again(effects),
-            Page::PrintingPages { .. } if id == "leave" => self.end_visit(now, false, effects),
+            Page::PrintingPages { .. } if id == "leave" => {
+                self.end_visit(now, Leaving::OfOwnAccord, effects);
+            }
             Page::Trouble { ways, .. } => {
                 if let Some(way) = ways.iter().copied().find(|way| way.id() == id) {
                     self.take_way(way, now, effects);
@@ -263,7 +266,7 @@ impl Session {
                 self.forget(effects);
                 self.home();
             }
-            Way::Leave => self.end_visit(now, false, effects),
+            Way::Leave => self.end_visit(now, Leaving::OfOwnAccord, effects),
         }
     }
 
@@ -364,7 +367,7 @@ impl Session {
 
     fn back(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         match &self.page {
-            Page::Home { .. } => self.end_visit(now, false, effects),
+            Page::Home { .. } => self.end_visit(now, Leaving::OfOwnAccord, effects),
             Page::Introduction => {
                 self.forget(effects);
                 self.home();

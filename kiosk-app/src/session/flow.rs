@@ -7,6 +7,7 @@ use kiosk_device::{DeviceClass, DeviceState, Sensitive};
 use kiosk_ui::{Paper, Reading};
 
 use super::device::named;
+use super::ending::Leaving;
 use super::visit::Role;
 use super::{
     ANSWER_LIMIT, ELDER_AGE, FETCH_LIMIT, NO_RETRY, ONLINE_WAYS, Page, Session, TRACK_WAYS, Way,
@@ -122,7 +123,8 @@ impl Session {
         };
         self.visit.step = index;
         let Some(step) = item.steps.get(index) else {
-            self.end_visit(now, false, effects);
+            self.visit.is_served = true;
+            self.end_visit(now, Leaving::OfOwnAccord, effects);
             return;
         };
         match step {

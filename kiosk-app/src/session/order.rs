@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
     use crate::catalogue::Catalogue;
-    use crate::event::{Event, Note, Standing};
+    use crate::event::{Cause, Event, Note, Standing, VisitEnd};
     use crate::problem;
     use crate::session::Site;
     use crate::words::Lang;
@@ -358,8 +358,10 @@ mod tests {
             .collect();
         let item = ITEM.to_owned();
         let expected = [
-            Note::VisitBegun { item },
+            Note::VisitBegun { item: item.clone() },
             Note::VisitEnded {
+                item,
+                end: VisitEnd::Abandoned(Cause::Canceled),
                 is_timed_out: false,
             },
         ];

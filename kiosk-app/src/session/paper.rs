@@ -5,6 +5,7 @@ use kiosk_ui::Paper;
 use serde_json::json;
 
 use super::device::named;
+use super::ending::Leaving;
 use super::{Page, Session};
 use crate::catalogue::{Item, Step};
 use crate::clock::Moment;
@@ -280,6 +281,7 @@ impl Session {
             PrintNews::Stopped(problem) => *code = problem,
             PrintNews::Presented => {
                 self.visit.has_paper = true;
+                self.visit.is_served = true;
                 self.page = Page::Done {
                     print: None,
                     paper: Paper::Ready,
@@ -299,12 +301,12 @@ impl Session {
     /// The result page is read: on to the rating, or the end.
     pub(super) fn finish(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let Some(item) = self.visit.item.clone() else {
-            self.end_visit(now, false, effects);
+            self.end_visit(now, Leaving::OfOwnAccord, effects);
             return;
         };
         match item.steps.iter().position(|step| step.name() == "rating") {
             Some(rating) => self.enter(rating, now, effects),
-            None => self.end_visit(now, false, effects),
+            None => self.end_visit(now, Leaving::OfOwnAccord, effects),
         }
     }
 

@@ -14,6 +14,7 @@ use kiosk_device::{DeviceClass, Status};
 use kiosk_sealing::unlock::Scope;
 use kiosk_ui::{Choice, Key, Paper, Picture, Screen, StaffPage, Touch};
 
+use super::ending::Leaving;
 use super::{Page, Session, Site, is_setting};
 use crate::calibration::Calibrations;
 use crate::clock::Moment;
@@ -294,7 +295,7 @@ impl Session {
         if is_finished {
             self.staff_request = None;
             self.is_staff_wanted = true;
-            self.end_visit(now, false, effects);
+            self.end_visit(now, Leaving::ForStaff, effects);
             if matches!(self.page, Page::Attract) {
                 self.enter_staff(now, effects);
             }

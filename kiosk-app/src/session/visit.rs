@@ -43,13 +43,15 @@ pub(super) struct Verification {
 #[derive(Clone, Debug, Default)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "four facts of a visit that have nothing to do with each other"
+    reason = "five facts of a visit that have nothing to do with each other"
 )]
 pub(super) struct Visit {
     pub(super) item: Option<Arc<Item>>,
     pub(super) is_for_other: bool,
     /// The first step was reached; it is counted and in the audit log.
     pub(super) has_begun: bool,
+    /// The visitor has what the item gives without a case: a printed document, or its last step.
+    pub(super) is_served: bool,
     /// Index of the current step of the item.
     pub(super) step: usize,
     pub(super) principal: Option<Person>,

@@ -412,7 +412,7 @@ impl World {
     fn audit_note(&mut self, note: &Note) -> Result<()> {
         let (kind, subject, detail) = match note {
             Note::VisitBegun { item } => ("visit.begun", None, format!("{{\"item\":\"{item}\"}}")),
-            Note::VisitEnded { is_timed_out } => (
+            Note::VisitEnded { is_timed_out, .. } => (
                 "visit.ended",
                 None,
                 format!("{{\"is_timed_out\":{is_timed_out}}}"),
