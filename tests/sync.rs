@@ -20,7 +20,7 @@ use kiosk_sealing::{
     Algorithm, DeviceKey, RecipientKey, RecipientSecret, Suite, attachment_context,
     payload_context, seal, signed,
 };
-use offline_cache::{Cache, NewAttachment, NewTransaction, State};
+use offline_cache::{Cache, Cause, NewAttachment, NewTransaction, State, VisitEnd};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -808,4 +808,32 @@ fn a_replayed_command_is_performed_once_and_a_forged_one_never() {
     });
     assert!(!is_again);
     assert_eq!(reported.try_iter().count(), 0);
+}
+
+#[test]
+fn counters_reach_the_platform_and_keep_no_case_waiting() {
+    let mut world = world();
+    let end = VisitEnd::Abandoned(Cause::Device);
+    let counted = world.line.cache.count_visit_end("pension", end, 2026);
+    counted.unwrap();
+    world.line.wait(|event| matches!(event, Event::Link(true)));
+    let ids: Vec<Uuid> = (1..=3).map(|number| world.add(number)).collect();
+    world.line.settle(&ids);
+    let address = world.central.address();
+    world.line.until(|| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET /metrics HTTP/1.0\r\nHost: platform\r\n\r\n").unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        [
+            "kiosk_visits_abandoned_total{terminal=\"T001\",cause=\"device\"} 1\n",
+            "kiosk_visits_abandoned_total{terminal=\"T001\",cause=\"line\"} 0\n",
+            "kiosk_item_visits_total{terminal=\"T001\",item=\"pension\",outcome=\"abandoned\"} 1\n",
+            "kiosk_store_free_bytes{terminal=\"T001\"} ",
+            "kiosk_memory_bytes{terminal=\"T001\"} ",
+        ]
+        .iter()
+        .all(|line| reply.contains(line))
+    });
 }

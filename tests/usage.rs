@@ -1,12 +1,16 @@
-//! How a visit ends is counted as what it was, by the real session with the real item packages.
+//! How a visit ends is counted as what it was: by the real session with the real item packages, and
+//! in words that the platform's own reader understands.
 
+use central_platform::telemetry;
 use kiosk_app::event::{
     Answer, Cause, Credential, Effect, Ending, Event, FaceAnswer, FaceVerdict, IdentityAnswer,
     Note, PageSet, PrintNews, Question, Ticket, Unanswered, VisitEnd,
 };
+use kiosk_app::platform::telemetry::Counters;
 use kiosk_device::{Action, DeviceClass, DeviceState, Fault, Status};
 use kiosk_tests::{Stage, adult, elder};
 use kiosk_ui::Touch;
+use offline_cache::VisitEndCount;
 
 const ALLOWANCE: &str = "old-age-allowance";
 const CERTIFICATE: &str = "insurance-certificate";
@@ -318,4 +322,35 @@ fn what_is_durable_is_completed_however_the_visit_ends_and_what_is_not_has_faile
     stage.send(Event::CommitFailed(ticket, "queue.disk-full"));
     stage.choose("leave");
     check(&stage, ALLOWANCE, VisitEnd::Failed);
+}
+
+#[test]
+fn the_platforms_own_reader_understands_every_word_of_the_report() {
+    let causes = Cause::ALL.into_iter().map(VisitEnd::Abandoned);
+    let ends = [VisitEnd::Completed, VisitEnd::Failed]
+        .into_iter()
+        .chain(causes);
+    let counters = Counters {
+        ends: ends
+            .zip(1..)
+            .map(|(end, count)| VisitEndCount {
+                item: ALLOWANCE.to_owned(),
+                end,
+                count,
+            })
+            .collect(),
+        store_free_bytes: Some(5_000_000_000),
+        memory_bytes: Some(7),
+    };
+    let read = telemetry::read(&counters.text());
+    assert_eq!(read.items.len(), 1);
+    // In the order of the reader's own lists.
+    assert_eq!(telemetry::OUTCOMES, ["completed", "abandoned", "failed"]);
+    assert_eq!(read.items[ALLOWANCE], [1, 3 + 4 + 5 + 6 + 7 + 8, 2]);
+    assert_eq!(telemetry::CAUSES, Cause::ALL.map(Cause::word));
+    assert_eq!(read.causes, [3, 4, 5, 6, 7, 8]);
+    assert_eq!(
+        (read.store_free_bytes, read.memory_bytes),
+        (Some(5_000_000_000), Some(7))
+    );
 }

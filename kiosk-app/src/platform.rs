@@ -1,5 +1,5 @@
 //! The central platform: answers to a visitor's questions, the drain of the outbox, commands and
-//! the desired state, the heartbeat, fault tickets, the state of the line. The only place (with the
+//! the desired state, the heartbeat, counters, fault tickets, the state of the line. The only place (with the
 //! updater) that knows HTTP and Tokio; one thread, one runtime, one task for each of these, so that
 //! none of them ever waits for another.
 //!
@@ -34,6 +34,7 @@ pub mod messages;
 mod questions;
 pub mod renewal;
 mod sync;
+pub mod telemetry;
 pub mod tickets;
 mod time;
 mod tls;
@@ -243,6 +244,7 @@ struct Tasks {
     commands: commands::Listener,
     heartbeat: heartbeat::Heartbeat,
     tickets: tickets::Reporter,
+    telemetry: telemetry::Reporter,
 }
 
 impl Tasks {
@@ -268,6 +270,7 @@ impl Tasks {
                 policy,
             ),
             tickets: tickets::Reporter::new(Arc::clone(shared), another()?),
+            telemetry: telemetry::Reporter::new(Arc::clone(shared), another()?),
             outbox: cache,
         })
     }
@@ -278,6 +281,7 @@ impl Tasks {
         tokio::spawn(self.commands.listen());
         tokio::spawn(self.heartbeat.beat());
         tokio::spawn(self.tickets.report());
+        tokio::spawn(self.telemetry.report());
         tokio::spawn(renewal::keep(Arc::clone(&self.shared)));
         while let Some(request) = requests.recv().await {
             match request {

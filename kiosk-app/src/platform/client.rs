@@ -46,6 +46,8 @@ const IDLE_LIMIT: Duration = Duration::from_secs(50);
 const COMPRESSED_FROM: usize = 1024;
 /// zstd's own default; 2 ms for a full batch.
 const COMPRESSION_LEVEL: i32 = 3;
+/// The media type of counters (`openapi.yaml`).
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Bytes of a nonce.
 const NONCE_BYTES: usize = 16;
 
@@ -362,6 +364,17 @@ impl Client {
     ) -> Result<T, PlatformError> {
         let call = Call::post("/v1/heartbeats", body.to_vec(), QUIET_LIMIT);
         read_json(&self.send(&call).await?.success()?.body)
+    }
+
+    /// Hands in counters, as `OpenMetrics` text.
+    pub(super) async fn telemetry(&self, text: String) -> Result<(), PlatformError> {
+        let call = Call {
+            method: Method::POST,
+            headers: vec![("content-type", OPENMETRICS.to_owned())],
+            body: text.into_bytes(),
+            ..Call::get("/v1/telemetry", QUIET_LIMIT)
+        };
+        self.send(&call).await?.success().map(drop)
     }
 
     /// A desired state newer than `have`, still signed; `None` when there is none.
