@@ -1,4 +1,4 @@
-//! `kiosk queue`, `kiosk audit` and `kiosk key`: what staff ask, in words or as JSON. Each goes to the
+//! `kiosk queue`, `kiosk usage`, `kiosk audit` and `kiosk key`: what staff ask, in words or as JSON. Each goes to the
 //! desk of the running terminal, or to one of its own when none runs.
 
 use std::fs::{File, OpenOptions};
@@ -64,6 +64,21 @@ pub(crate) fn list(config: &Config, dead_only: bool, json: bool) -> anyhow::Resu
     } else {
         ExitCode::SUCCESS
     })
+}
+
+pub(crate) fn usage(config: &Config, year: Option<i16>, json: bool) -> anyhow::Result<ExitCode> {
+    let now = clock::now();
+    let year = year.unwrap_or_else(|| now.date().year());
+    let mut counter = Counter::look(config, now).map_err(|words| anyhow!(words))?;
+    let Answer::Usage { items } = ask(&mut counter, &Ask::Usage { year }, &[])? else {
+        bail!("the terminal answered something else");
+    };
+    if json {
+        say(&json!({ "year": year, "items": items }).to_string())?;
+    } else {
+        std::io::stdout().write_all(kiosk_app::usage::table(year, &items).as_bytes())?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn retry(config: &Config, id: Uuid, by: String) -> anyhow::Result<ExitCode> {

@@ -22,6 +22,7 @@ use crate::devices::socket;
 use crate::keys::Keys;
 use crate::platform::{Platform, desired};
 use crate::problem;
+use crate::usage::{self, ItemUsage};
 use crate::words::Lang;
 
 /// Most rows of one list.
@@ -93,6 +94,11 @@ pub enum Ask {
     Held {
         /// The release.
         version: String,
+    },
+    /// What was done in a year, item by item.
+    Usage {
+        /// The year.
+        year: i16,
     },
 }
 
@@ -201,6 +207,11 @@ pub enum Answer {
     Held {
         /// True while the desired state in force names it.
         is_held: bool,
+    },
+    /// What was done in a year.
+    Usage {
+        /// By item.
+        items: Vec<ItemUsage>,
     },
     /// It was done.
     Done {
@@ -342,6 +353,7 @@ impl Desk {
             Ask::Audit {} => self.export_audit(out),
             Ask::Key {} => Ok(self.key()),
             Ask::Held { version } => self.held(&version),
+            Ask::Usage { year } => self.usage(year),
         };
         answer.unwrap_or_else(|refusal| Answer::Refused {
             code: refusal.code.to_owned(),
@@ -576,6 +588,11 @@ impl Desk {
         Ok(Answer::Held { is_held })
     }
 
+    fn usage(&self, year: i16) -> Result<Answer, Refusal> {
+        let items = usage::of_year(&self.cache, year)?;
+        Ok(Answer::Usage { items })
+    }
+
     fn key(&self) -> Answer {
         let public = self.key.public();
         Answer::Key {
@@ -736,6 +753,25 @@ impl Counter {
             Ok(Some(line)) => Ok(Self::Running(line)),
             Ok(None) => Desk::open(config, now).map(|desk| Self::Stopped(Box::new(desk))),
             Err(error) => Err(format!("the terminal does not answer: {error}")),
+        }
+    }
+
+    /// As [`Counter::reach`], for a question that must not make a store where there is none.
+    ///
+    /// # Errors
+    /// In words: as [`Counter::reach`], or no terminal has ever run here.
+    pub fn look(config: &Config, now: Moment) -> Result<Self, String> {
+        let store = config.paths.state.join("store");
+        match store.try_exists() {
+            Ok(true) => Self::reach(config, now),
+            Ok(false) => Err(format!(
+                "there is no store in {}: no terminal has run here",
+                store.display()
+            )),
+            Err(error) => Err(format!(
+                "the store in {} cannot be looked at: {error}; run it as the terminal's user",
+                store.display()
+            )),
         }
     }
 

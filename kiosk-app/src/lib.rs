@@ -26,6 +26,7 @@ pub mod safe;
 pub mod selftest;
 pub mod session;
 pub mod slip_code;
+pub mod usage;
 pub mod vital;
 pub mod watchdog;
 pub mod words;

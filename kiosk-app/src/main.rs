@@ -53,6 +53,21 @@ enum Command {
         #[command(subcommand)]
         command: Option<Queue>,
     },
+    /// What was done in a year, item by item: visits and how they ended, cases, prints; also while the
+    /// terminal runs.
+    ///
+    /// Exit status 0: told; 1: there is no store, or it could not be read; 2: wrong use.
+    Usage {
+        /// Configuration file.
+        #[arg(long, default_value = "/etc/kiosk/kiosk.toml")]
+        config: PathBuf,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+        /// The year; without it the present one.
+        #[arg(long, value_parser = clap::value_parser!(i16).range(2000..=9999))]
+        year: Option<i16>,
+    },
     /// Verify or export the audit log, also while the terminal runs.
     ///
     /// Exit status 0: whole; 1: something is wrong with it, or it could not be read; 2: wrong use.
@@ -253,6 +268,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             json,
             command,
         } => queue(&configuration(&config)?, json, command),
+        Command::Usage { config, json, year } => {
+            commands::usage(&configuration(&config)?, year, json)
+        }
         Command::Audit { config, command } => audit(&configuration(&config)?, command),
         Command::Key {
             config,

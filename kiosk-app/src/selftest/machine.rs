@@ -501,6 +501,7 @@ fn store(surroundings: &mut Surroundings, finding: &mut Finding) {
         | Answer::Imported { .. }
         | Answer::Key { .. }
         | Answer::Held { .. }
+        | Answer::Usage { .. }
         | Answer::Done { .. } => finding.wrong("queue.store"),
     }
 }

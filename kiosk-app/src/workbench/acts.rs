@@ -344,6 +344,7 @@ impl Bench {
             | Answer::Verdict { .. }
             | Answer::Key { .. }
             | Answer::Held { .. }
+            | Answer::Usage { .. }
             | Answer::Done { .. } => Ok(words(text(lang, key))),
         }
     }

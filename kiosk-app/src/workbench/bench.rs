@@ -578,6 +578,7 @@ impl Bench {
             | Answer::Imported { .. }
             | Answer::Key { .. }
             | Answer::Held { .. }
+            | Answer::Usage { .. }
             | Answer::Done { .. } => LogChain::default(),
         })
     }
