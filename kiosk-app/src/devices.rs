@@ -43,7 +43,12 @@ pub struct Fitted {
     pub tap: Tap,
     /// Makes it look at its line.
     pub waker: Waker,
+    /// How it can be brought back, the mildest way first.
+    pub rungs: Vec<&'static str>,
 }
+
+/// The rung of a device on USB, as `Rung::usb_rebind` calls it.
+const USB_REBIND: &str = "usb-rebind";
 
 /// Every configured device; clones are the same list.
 #[derive(Clone, Debug, Default)]
@@ -100,6 +105,9 @@ pub struct Listed {
     pub log_level: Option<String>,
     /// True while its bytes are recorded.
     pub is_recording: bool,
+    /// How it can be brought back by hand, the mildest way first: `usb-rebind`, `power-cycle`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rungs: Vec<String>,
     /// Counters since the start.
     pub counters: Counters,
 }
@@ -289,6 +297,15 @@ impl Roster {
         self.get(id).map(|device| device.waker.wake()).is_ok()
     }
 
+    /// Has a device climb a rung of its ladder; false when there is none of that name, or it cannot be
+    /// told now.
+    pub(crate) fn climb(&self, id: &str, rung: &str) -> bool {
+        self.get(id).is_ok_and(|device| {
+            let known = device.rungs.iter().find(|known| **known == rung);
+            known.is_some_and(|rung| device.waker.climb(rung))
+        })
+    }
+
     /// Counts what a device made.
     pub(crate) fn made(&self, id: &str, what: &'static str, count: u64) {
         if let Ok(device) = find(&self.lock(), id) {
@@ -382,8 +399,20 @@ fn listed(device: &Fitted) -> Listed {
         last_fault: last_fault.as_ref().map(in_words),
         log_level: logging::current().level_of(&config.id).map(str::to_owned),
         is_recording: device.tap.is_recording(),
+        rungs: rungs(device),
         counters,
     }
+}
+
+/// What is not on this machine's USB cannot be taken off it.
+fn rungs(device: &Fitted) -> Vec<String> {
+    let port = &device.config.port;
+    let is_on_usb = || port.starts_with("usb:") || Sysfs::default().path_of(port).is_some();
+    let rungs = device.rungs.iter();
+    rungs
+        .filter(|rung| **rung != USB_REBIND || is_on_usb())
+        .map(|rung| (*rung).to_owned())
+        .collect()
 }
 
 /// A camera without a role is one for faces (see `kiosk_camera::Role`).

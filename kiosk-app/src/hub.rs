@@ -278,12 +278,14 @@ impl Hub {
             rungs: self.rungs(config)?,
         };
         let tap = support.tap.clone();
+        let rungs = support.rungs.iter().map(|rung| rung.name).collect();
         let handle = spawn_supported(id.clone(), make, sender(inbox, &id, wrap), support);
         self.roster.add(Fitted {
             config: config.clone(),
             observer: handle.observer(),
             tap,
             waker: handle.waker(),
+            rungs,
         });
         Ok(handle)
     }

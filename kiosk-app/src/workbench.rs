@@ -185,6 +185,13 @@ pub enum Act {
         /// The device.
         device: String,
     },
+    /// Bring one device back by force: a further rung of the ladder.
+    Climb {
+        /// The device.
+        device: String,
+        /// `usb-rebind` or `power-cycle`.
+        rung: &'static str,
+    },
     /// Another log level; `None` takes it away.
     Level {
         /// The device.
@@ -249,6 +256,7 @@ impl Act {
             | Self::Replace { .. }
             | Self::Close(_)
             | Self::Retry { .. }
+            | Self::Climb { .. }
             | Self::Level { .. }
             | Self::Recording { .. }
             | Self::UpdateFromStick(_)
@@ -277,6 +285,7 @@ impl Act {
             Self::Replenish { .. } => "replenish",
             Self::Daily { .. } => "daily-check",
             Self::Retry { .. } => "retry-device",
+            Self::Climb { .. } => "reset-device",
             Self::Level { .. } => "log-level",
             Self::Recording { .. } => "record-device",
             Self::Calibrate { .. } => "calibrate",

@@ -262,12 +262,27 @@ pub struct DeviceHandle<C> {
 
 /// Wakes one device thread: something was plugged in or pulled out somewhere.
 #[derive(Clone)]
-pub struct Waker(Arc<dyn Fn() + Send + Sync>);
+pub struct Waker(Arc<dyn Fn(Nudge) -> bool + Send + Sync>);
+
+/// What a device is told beside its commands.
+#[derive(Clone, Copy, Debug)]
+enum Nudge {
+    Look,
+    Climb(&'static str),
+}
 
 impl Waker {
     /// Makes the device look at its line now instead of at its next turn.
     pub fn wake(&self) {
-        (self.0)();
+        // A full inbox is awake anyway; a stopped device needs no waking.
+        (self.0)(Nudge::Look);
+    }
+
+    /// Has the device climb this rung of its ladder, even while it is well: somebody stands there and
+    /// wants it. What it is doing ends first. False when it cannot be told now; a rung that it does not
+    /// have is not climbed.
+    pub fn climb(&self, rung: &'static str) -> bool {
+        (self.0)(Nudge::Climb(rung))
     }
 }
 
@@ -281,9 +296,12 @@ impl<C: Send + 'static> DeviceHandle<C> {
     /// The way to wake this device from any thread.
     pub fn waker(&self) -> Waker {
         let inbox = self.inbox.clone();
-        Waker(Arc::new(move || {
-            // A full inbox is awake anyway; a stopped device needs no waking.
-            drop(inbox.try_send(Message::Wake));
+        Waker(Arc::new(move |nudge| {
+            let message = match nudge {
+                Nudge::Look => Message::Wake,
+                Nudge::Climb(rung) => Message::Climb(rung),
+            };
+            inbox.try_send(message).is_ok()
         }))
     }
 }
@@ -365,6 +383,7 @@ impl<C> fmt::Debug for DeviceHandle<C> {
 enum Message<C> {
     Command(Pending<C>),
     Wake,
+    Climb(&'static str),
     Stop,
 }
 
@@ -595,6 +614,7 @@ impl<D: Driver, M: Fn() -> D> Runner<D, M> {
             match self.inbox.recv_timeout(self.time_to_next_turn()) {
                 Ok(Message::Command(pending)) => self.answer(pending),
                 Ok(Message::Wake) => self.wake(),
+                Ok(Message::Climb(name)) => self.climb_by_hand(name),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -723,25 +743,53 @@ impl<D: Driver, M: Fn() -> D> Runner<D, M> {
         if !is_due {
             return;
         }
+        let place = self.next_rung;
         let count = self.rungs.len();
-        let Some(rung) = self.rungs.get_mut(self.next_rung) else {
+        if place >= count {
             return;
-        };
-        self.next_rung = (self.next_rung + 1) % count;
-        let result = (rung.climb)();
+        }
+        self.next_rung = (place + 1) % count;
+        let is_climbed = self.climb_rung(place);
         // A rung that could not be climbed needs no time to take effect.
         let pause = if self.next_rung == 0 {
             self.timing.ladder_rest
-        } else if result.is_ok() {
+        } else if is_climbed {
             self.timing.rung_pause
         } else {
             Duration::ZERO
         };
         self.climb_at = Some(clock::now() + pause);
-        match result {
+    }
+
+    /// Somebody wants this rung: the device is closed, brought back and opened anew, and has the time of
+    /// a start until it counts as missed.
+    fn climb_by_hand(&mut self, name: &str) {
+        let Some(place) = self.rungs.iter().position(|rung| rung.name == name) else {
+            return;
+        };
+        self.close();
+        self.outlet.status(Status::default());
+        self.climb_rung(place);
+        let now = clock::now();
+        self.misses = 0;
+        self.grace_until = Some(now + self.timing.grace);
+        self.climb_at = Some(now + self.timing.rung_pause);
+        self.link = Link::Closed {
+            retry_at: now + self.timing.pause_min,
+            fault: Fault::new("device.starting", Action::Reset, "brought back by hand"),
+        };
+    }
+
+    /// True when the rung could be climbed.
+    fn climb_rung(&mut self, place: usize) -> bool {
+        let Some(rung) = self.rungs.get_mut(place) else {
+            return false;
+        };
+        match (rung.climb)() {
             Ok(()) => {
                 tracing::warn!(device = self.id, rung = rung.name, "brought back by force");
                 self.outlet.1.recovered(rung.name);
+                true
             }
             Err(reason) => {
                 tracing::warn!(
@@ -750,6 +798,7 @@ impl<D: Driver, M: Fn() -> D> Runner<D, M> {
                     reason,
                     "rung not climbed"
                 );
+                false
             }
         }
     }

@@ -198,6 +198,7 @@ mod tests {
                 last_fault: None,
                 log_level: Some("debug".to_owned()),
                 is_recording: true,
+                rungs: Vec::new(),
                 counters: Counters {
                     commands: 3,
                     succeeded: 2,

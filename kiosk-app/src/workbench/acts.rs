@@ -126,6 +126,7 @@ impl Bench {
             Act::Replenish { device, what } => self.replenish(&device, &what, lang, now),
             Act::Daily { kind, answers } => self.check_day(kind, answers, lang, now),
             Act::Retry { device } => self.retry_device(&device, lang),
+            Act::Climb { device, rung } => self.reset_device(&device, rung, lang),
             Act::Level {
                 device,
                 level,
@@ -268,6 +269,13 @@ impl Bench {
         };
         self.cache.record_daily(&check, now.at)?;
         Ok(words(text(lang, "bench.done-daily")))
+    }
+
+    fn reset_device(&mut self, device: &str, rung: &str, lang: Lang) -> Outcomes {
+        if !self.roster.climb(device, rung) {
+            return Err(Trouble::Code("device.not-there"));
+        }
+        Ok(words(text(lang, "bench.done-reset")))
     }
 
     fn retry_device(&mut self, device: &str, lang: Lang) -> Outcomes {
@@ -570,6 +578,7 @@ fn subject(act: &Act) -> String {
         Act::Replenish { device, .. } | Act::Retry { device } | Act::Recording { device, .. } => {
             device.clone()
         }
+        Act::Climb { device, rung } => format!("{device} {rung}"),
         Act::Level {
             device,
             level,
@@ -602,6 +611,7 @@ fn has_own_audit(act: &Act) -> bool {
         | Act::RetryCase(_)
         | Act::CloseCase(_) => true,
         Act::Retry { .. }
+        | Act::Climb { .. }
         | Act::Level { .. }
         | Act::Recording { .. }
         | Act::ExportQueue(_)

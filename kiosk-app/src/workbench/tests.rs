@@ -779,6 +779,12 @@ fn a_device_that_is_not_there_has_its_words_its_picture_and_who_acts() {
         at(401),
     );
     assert!(is_done);
+    // It has no relay that could take its power away.
+    let reset = Act::Climb {
+        device: "slips".to_owned(),
+        rung: "power-cycle",
+    };
+    assert!(!stand.act(reset, at(402)).0);
 }
 
 #[test]

@@ -449,6 +449,30 @@ fn e18_each_device_has_its_own_ladder_and_a_wrong_configuration_pulls_no_plug() 
 }
 
 #[test]
+fn somebody_climbs_a_rung_though_the_device_is_well_and_no_other() {
+    let (sender, climbed) = sync_channel(16);
+    let support = Support {
+        tap: Tap::default(),
+        rungs: vec![
+            rung("usb-rebind", &sender, true),
+            rung("power-cycle", &sender, true),
+        ],
+    };
+    let bench = bench_with(Script::default(), QUICK, support);
+    bench.until_online();
+    let waker = bench.handle.waker();
+    assert!(waker.climb("power-cycle"));
+    assert!(waker.climb("hammer"));
+    while bench.next_status().state != DeviceState::Starting {}
+    bench.until_online();
+    assert_eq!(climbed.try_iter().collect::<Vec<_>>(), ["power-cycle"]);
+    assert_eq!(lock(&bench.script).opened, 2);
+    let diary = bench.handle.observer().snapshot().diary;
+    assert_eq!(diary.recovered.get("power-cycle"), Some(&1));
+    assert!(diary.faults.is_empty(), "nothing was missed");
+}
+
+#[test]
 fn plugs_that_a_rung_itself_moves_do_not_drive_the_device_up_the_ladder() {
     let (sender, climbed) = sync_channel(16);
     let support = Support {

@@ -71,6 +71,7 @@ fn may_press(button: &Button, scopes: &BTreeSet<Scope>) -> bool {
         | Button::Part { .. }
         | Button::Close(_)
         | Button::Retry(_)
+        | Button::Climb { .. }
         | Button::Levels(_)
         | Button::Level { .. }
         | Button::Keep(_)
@@ -123,6 +124,7 @@ mod tests {
             ("act:replenish:paper:printer", [true, false, false]),
             ("test:slip-printer.pattern:printer", [false, true, false]),
             ("act:retry:printer", [false, true, false]),
+            ("act:climb:power-cycle:printer", [false, true, false]),
             ("act:try-normally", [false, true, false]),
             ("topic:update", [false, true, false]),
             ("act:update-from-stick", [false, true, false]),

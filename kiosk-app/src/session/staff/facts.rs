@@ -230,6 +230,7 @@ impl Mode {
             | Button::Close(_)
             | Button::Replenish { .. }
             | Button::Retry(_)
+            | Button::Climb { .. }
             | Button::Level { .. }
             | Button::Recording { .. }
             | Button::RetryCase(_)
@@ -249,6 +250,7 @@ impl Mode {
             Button::Close(ticket) => Act::Close(ticket),
             Button::Replenish { what, device } => Act::Replenish { device, what },
             Button::Retry(device) => Act::Retry { device },
+            Button::Climb { rung, device } => Act::Climb { device, rung },
             Button::Level {
                 level,
                 keep_h,

@@ -16,6 +16,9 @@ use crate::workbench::Topic;
 /// the day that is specified as the longest.
 pub(crate) const KEEP_HOURS: [u8; 3] = [0, 4, 24];
 
+/// Ways to bring a device back by force (`kiosk_device::Rung`).
+const RUNGS: [&str; 2] = ["usb-rebind", "power-cycle"];
+
 /// Longest id that is read. Chosen: a mount point of a stick and its word fit several times over.
 pub(crate) const ID_BYTES_MAX: usize = 1024;
 /// Longest name of a device, a test or a part in an id. Chosen: longer than any configuration has.
@@ -99,6 +102,13 @@ pub(crate) enum Button {
     },
     /// Try a device anew.
     Retry(String),
+    /// Bring a device back by force.
+    Climb {
+        /// One of [`RUNGS`].
+        rung: &'static str,
+        /// The device.
+        device: String,
+    },
     /// Choose a log level: leads to the list of levels.
     Levels(String),
     /// Set a log level; `None` takes it away.
@@ -396,6 +406,7 @@ impl Button {
             Self::Close(ticket) => format!("close:{ticket}"),
             Self::Replenish { what, device } => format!("replenish:{what}:{device}"),
             Self::Retry(device) => format!("retry:{device}"),
+            Self::Climb { rung, device } => format!("climb:{rung}:{device}"),
             Self::Levels(device) => format!("levels:{device}"),
             Self::Level {
                 level,
@@ -449,6 +460,13 @@ impl Button {
             "retry-case" => rest.parse().ok().map(Self::RetryCase),
             "close-case" => rest.parse().ok().map(Self::CloseCase),
             "retry" => name(rest).map(Self::Retry),
+            "climb" => {
+                let (rung, device) = rest.split_once(':')?;
+                Some(Self::Climb {
+                    rung: RUNGS.into_iter().find(|known| *known == rung)?,
+                    device: name(device)?,
+                })
+            }
             "levels" => name(rest).map(Self::Levels),
             "calibrate" => Calibration::ALL
                 .into_iter()
@@ -586,6 +604,10 @@ mod tests {
                 device: device.clone(),
             },
             Button::Retry(device.clone()),
+            Button::Climb {
+                rung: RUNGS[1],
+                device: device.clone(),
+            },
             Button::Levels(device.clone()),
             Button::Level {
                 level: Some("debug"),
@@ -667,6 +689,8 @@ mod tests {
             "stick:/media/../etc",
             "act:",
             "act:format",
+            "act:climb:hammer:printer",
+            "act:climb:power-cycle:",
             "act:level:loud:0:printer",
             "act:level:debug:printer",
             "act:level:debug:25:printer",

@@ -586,6 +586,11 @@ fn device_acts(device: &Listed, lang: Lang) -> Vec<kiosk_ui::Choice> {
             Button::Replenish { what, device: id() },
         ));
     }
+    acts.extend(device.rungs.iter().filter_map(|rung| {
+        let (rung, key) = rung_of(rung)?;
+        let device = id();
+        Some(act(lang, key, Button::Climb { rung, device }))
+    }));
     let recording = if device.is_recording {
         ("bench.act-stop-recording", false)
     } else {
@@ -604,6 +609,15 @@ fn device_acts(device: &Listed, lang: Lang) -> Vec<kiosk_ui::Choice> {
     monitor.id = opens(Topic::Monitor(id()));
     acts.push(monitor);
     acts
+}
+
+/// A rung that can be climbed by hand, and the text of its button.
+fn rung_of(name: &str) -> Option<(&'static str, &'static str)> {
+    match name {
+        "usb-rebind" => Some(("usb-rebind", "bench.act-usb-rebind")),
+        "power-cycle" => Some(("power-cycle", "bench.act-power-cycle")),
+        _ => None,
+    }
 }
 
 fn ticket_row(ticket: &Ticket, lang: Lang, now: Moment) -> StaffRow {
@@ -913,6 +927,7 @@ mod tests {
             faults,
             log_level: Some(words("debug")),
             is_recording: false,
+            rungs: vec![words("power-cycle")],
             counters: Counters {
                 failed: BTreeMap::from([(words("printer.cover-open"), 3)]),
                 ..Counters::default()
