@@ -40,13 +40,14 @@ demo: packages toolchain
 	    echo "No display: the scripted visit is in $(DEMO_OUT) (pictures, prints, result.json)."; \
 	fi
 
-# A technician's visit from the unlocking to the verified certificate: pictures of every page, the
-# test slip, result.json. The operator's tool runs as on another machine, in another directory.
+# A technician's visit from the unlocking to the verified certificate, and every test in a row: pictures
+# of every page, the test slip, result.json. The operator's tool runs as on another machine, in another directory.
 technician-demo: packages toolchain
 	$(CARGO) build --locked -p kiosk-app -p kiosk-admin --bins
 	$(CARGO) build --locked -p kiosk-demo
 	"$(TARGET)/debug/kiosk-demo" --headless --journey tests/scenarios/technician.toml --out "$(TECHNICIAN_OUT)"
-	@echo "The technician's visit is in $(TECHNICIAN_OUT) (pictures, prints, result.json)."
+	"$(TARGET)/debug/kiosk-demo" --headless --journey tests/scenarios/technician-ready.toml --out "$(TECHNICIAN_OUT)/ready"
+	@echo "The technician's visit is in $(TECHNICIAN_OUT), the proof of the whole terminal in its ready/ (pictures, prints, result.json)."
 
 # Three machines become terminals, take a good release in waves, and are kept from a broken one that the
 # first of them gives back by itself. What the operator typed and saw is in operator.log.
