@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use kiosk_device::usb::sysfs::Sysfs;
 use kiosk_device::{
-    ConfigError, DeviceClass, DeviceConfig, DeviceState, Diary, Fault, Observer, Snapshot, Status,
-    Tap, Waker, hotplug, tap,
+    ConfigError, DeviceClass, DeviceConfig, DeviceState, Diary, Fault, Observer, Rung, Snapshot,
+    Status, Tap, Waker, hotplug, tap,
 };
 use serde::{Deserialize, Serialize};
 
@@ -46,9 +46,6 @@ pub struct Fitted {
     /// How it can be brought back, the mildest way first.
     pub rungs: Vec<&'static str>,
 }
-
-/// The rung of a device on USB, as `Rung::usb_rebind` calls it.
-const USB_REBIND: &str = "usb-rebind";
 
 /// Every configured device; clones are the same list.
 #[derive(Clone, Debug, Default)]
@@ -189,7 +186,9 @@ impl Roster {
         Report {
             is_terminal_running,
             unknown: unknown::find(sysfs, &ports),
-            devices: fitted.iter().map(listed).collect(),
+            devices: (fitted.iter())
+                .map(|device| listed(device, sysfs))
+                .collect(),
         }
     }
 
@@ -297,13 +296,16 @@ impl Roster {
         self.get(id).map(|device| device.waker.wake()).is_ok()
     }
 
-    /// Has a device climb a rung of its ladder; false when there is none of that name, or it cannot be
-    /// told now.
-    pub(crate) fn climb(&self, id: &str, rung: &str) -> bool {
-        self.get(id).is_ok_and(|device| {
-            let known = device.rungs.iter().find(|known| **known == rung);
-            known.is_some_and(|rung| device.waker.climb(rung))
-        })
+    /// Has a device climb a rung of its ladder.
+    ///
+    /// # Errors
+    /// By problem code: there is no such device or rung, or it cannot be told now.
+    pub(crate) fn climb(&self, id: &str, rung: &'static str) -> Result<(), &'static str> {
+        let device = self.get(id).ok();
+        let device = device.filter(|device| device.rungs.contains(&rung));
+        let device = device.ok_or("device.not-there")?;
+        let is_told = device.waker.climb(rung);
+        is_told.then_some(()).ok_or("device.busy")
     }
 
     /// Counts what a device made.
@@ -366,7 +368,7 @@ pub fn look(devices: &[DeviceConfig], limit: Duration) -> Result<Report, ConfigE
     Ok(report)
 }
 
-fn listed(device: &Fitted) -> Listed {
+fn listed(device: &Fitted, sysfs: &Sysfs) -> Listed {
     let Snapshot {
         capabilities,
         status,
@@ -399,18 +401,18 @@ fn listed(device: &Fitted) -> Listed {
         last_fault: last_fault.as_ref().map(in_words),
         log_level: logging::current().level_of(&config.id).map(str::to_owned),
         is_recording: device.tap.is_recording(),
-        rungs: rungs(device),
+        rungs: rungs(device, sysfs),
         counters,
     }
 }
 
 /// What is not on this machine's USB cannot be taken off it.
-fn rungs(device: &Fitted) -> Vec<String> {
+fn rungs(device: &Fitted, sysfs: &Sysfs) -> Vec<String> {
     let port = &device.config.port;
-    let is_on_usb = || port.starts_with("usb:") || Sysfs::default().path_of(port).is_some();
+    let is_on_usb = || port.starts_with("usb:") || sysfs.path_of(port).is_some();
     let rungs = device.rungs.iter();
     rungs
-        .filter(|rung| **rung != USB_REBIND || is_on_usb())
+        .filter(|rung| **rung != Rung::USB_REBIND || is_on_usb())
         .map(|rung| (*rung).to_owned())
         .collect()
 }

@@ -248,7 +248,7 @@ impl Hub {
             let output = power.output.clone();
             let off = Duration::from_secs(power.off_s.into());
             rungs.push(Rung {
-                name: "power-cycle",
+                name: Rung::POWER_CYCLE,
                 climb: Box::new(move || {
                     let command = io_board::Command::PowerCycle {
                         output: output.clone(),

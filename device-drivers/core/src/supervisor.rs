@@ -77,13 +77,20 @@ pub enum DeviceEvent<E> {
 
 /// One way to bring a device back when reopening does not.
 pub struct Rung {
-    /// What it is: `usb-rebind`, `power-cycle`.
+    /// What it is, one of [`Rung::NAMES`].
     pub name: &'static str,
     /// Does it; the words of an error go into the log. Blocking, a few seconds at most.
     pub climb: Box<dyn FnMut() -> Result<(), String> + Send>,
 }
 
 impl Rung {
+    /// The kernel lets go of the plug and takes it again.
+    pub const USB_REBIND: &'static str = "usb-rebind";
+    /// A relay cuts its power for a while.
+    pub const POWER_CYCLE: &'static str = "power-cycle";
+    /// Every name, the mildest first.
+    pub const NAMES: [&'static str; 2] = [Self::USB_REBIND, Self::POWER_CYCLE];
+
     /// Lets the kernel drop the USB device behind `port` and take it up again. `None` where the
     /// port cannot be on this machine's USB.
     pub fn usb_rebind(port: &str) -> Option<Self> {
@@ -93,7 +100,7 @@ impl Rung {
             let sysfs = Sysfs::default();
             let mut last = sysfs.path_of(&port);
             Self {
-                name: "usb-rebind",
+                name: Self::USB_REBIND,
                 climb: Box::new(move || {
                     // A device that fell off the bus may still be there under its old path.
                     last = sysfs.path_of(&port).or(last.take());

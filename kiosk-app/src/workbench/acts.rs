@@ -271,10 +271,8 @@ impl Bench {
         Ok(words(text(lang, "bench.done-daily")))
     }
 
-    fn reset_device(&mut self, device: &str, rung: &str, lang: Lang) -> Outcomes {
-        if !self.roster.climb(device, rung) {
-            return Err(Trouble::Code("device.not-there"));
-        }
+    fn reset_device(&mut self, device: &str, rung: &'static str, lang: Lang) -> Outcomes {
+        self.roster.climb(device, rung).map_err(Trouble::Code)?;
         Ok(words(text(lang, "bench.done-reset")))
     }
 

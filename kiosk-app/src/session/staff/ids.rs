@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use kiosk_device::Rung;
 use uuid::Uuid;
 
 use crate::calibration;
@@ -15,9 +16,6 @@ use crate::workbench::Topic;
 /// How long a log level can be kept beyond the mode, in hours; 0 for not at all. Chosen: a morning, and
 /// the day that is specified as the longest.
 pub(crate) const KEEP_HOURS: [u8; 3] = [0, 4, 24];
-
-/// Ways to bring a device back by force (`kiosk_device::Rung`).
-const RUNGS: [&str; 2] = ["usb-rebind", "power-cycle"];
 
 /// Longest id that is read. Chosen: a mount point of a stick and its word fit several times over.
 pub(crate) const ID_BYTES_MAX: usize = 1024;
@@ -104,7 +102,7 @@ pub(crate) enum Button {
     Retry(String),
     /// Bring a device back by force.
     Climb {
-        /// One of [`RUNGS`].
+        /// One of [`Rung::NAMES`].
         rung: &'static str,
         /// The device.
         device: String,
@@ -463,7 +461,7 @@ impl Button {
             "climb" => {
                 let (rung, device) = rest.split_once(':')?;
                 Some(Self::Climb {
-                    rung: RUNGS.into_iter().find(|known| *known == rung)?,
+                    rung: Rung::NAMES.into_iter().find(|known| *known == rung)?,
                     device: name(device)?,
                 })
             }
@@ -605,7 +603,7 @@ mod tests {
             },
             Button::Retry(device.clone()),
             Button::Climb {
-                rung: RUNGS[1],
+                rung: Rung::POWER_CYCLE,
                 device: device.clone(),
             },
             Button::Levels(device.clone()),

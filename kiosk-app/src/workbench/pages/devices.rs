@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use kiosk_device::DeviceClass;
 use kiosk_device::usb::sysfs::Sysfs;
+use kiosk_device::{DeviceClass, Rung};
 use kiosk_ui::{Mark, StaffRow, StaffSection};
 use offline_cache::{TestRecord, Ticket, TicketState};
 use uuid::Uuid;
@@ -614,8 +614,8 @@ fn device_acts(device: &Listed, lang: Lang) -> Vec<kiosk_ui::Choice> {
 /// A rung that can be climbed by hand, and the text of its button.
 fn rung_of(name: &str) -> Option<(&'static str, &'static str)> {
     match name {
-        "usb-rebind" => Some(("usb-rebind", "bench.act-usb-rebind")),
-        "power-cycle" => Some(("power-cycle", "bench.act-power-cycle")),
+        Rung::USB_REBIND => Some((Rung::USB_REBIND, "bench.act-usb-rebind")),
+        Rung::POWER_CYCLE => Some((Rung::POWER_CYCLE, "bench.act-power-cycle")),
         _ => None,
     }
 }
