@@ -6,6 +6,7 @@
     reason = "a step of the scene that fails has nothing to prove"
 )]
 
+#[path = "../workshop/mod.rs"]
 mod workshop;
 
 use std::cell::{Cell, RefCell};
