@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fetch::{FetchError, Fetcher, Index, Tally, Watch};
+use crate::fetch::{FetchError, Fetcher, Index, Lists, Patches, Tally, Watch};
 use crate::manifest::{Release, Version};
 use crate::slots::{Failure, SlotError, Slots, Start, Trial};
 use crate::trust::{Transport, TrustError, told};
@@ -126,6 +126,11 @@ pub trait Source {
     /// # Errors
     /// [`TrustError`] when it did not come or is not what was signed.
     fn index(&mut self, name: &str) -> Result<Vec<u8>, TrustError>;
+    /// The signed list of patches of this name, checked; `None` when none was signed.
+    ///
+    /// # Errors
+    /// [`TrustError`] when it did not come or is not what was signed.
+    fn patches(&mut self, name: &str) -> Result<Option<Vec<u8>>, TrustError>;
     /// What brings chunks.
     fn transport(&self) -> &dyn Transport;
     /// True when it can be reached now: there is a line.
@@ -403,6 +408,10 @@ impl Updater<'_, '_> {
     fn stage(&mut self, offer: Offer<'_>) -> Result<(), Broken> {
         let index = self.source.index(&offer.release.chunks)?;
         let index = Index::parse(&index).map_err(FetchError::from)?;
+        let patches = match self.source.patches(&offer.release.patches())? {
+            Some(patches) => Patches::parse(&patches).map_err(FetchError::from)?,
+            None => Patches::default(),
+        };
         let mut gate = Gate {
             time: &mut *self.time,
             terminal: &mut *self.terminal,
@@ -413,7 +422,7 @@ impl Updater<'_, '_> {
         };
         let supply = self.fetcher.fetch(
             offer.release,
-            index,
+            Lists { index, patches },
             self.slots.running_files().as_deref(),
             self.source.transport(),
             &mut gate,

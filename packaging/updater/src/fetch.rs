@@ -1,6 +1,7 @@
 //! Brings the content of a release over a thin line. What is on the terminal already is not fetched
 //! again: chunks come from the release that runs, then from what an earlier pass has fetched, then
-//! from the repository. Nothing that is found is believed before its hash is right, wherever it lies.
+//! from the repository. Where the repository has a patch from a file that runs and it is smaller than
+//! the chunks that are missing, the new file is rebuilt with it. Nothing that is found is believed before its hash is right, wherever it lies.
 //! A pass that is cut goes on where it ended.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,10 +17,14 @@ use crate::trust::{Transport, TransportError};
 
 pub mod index;
 pub mod limit;
+pub mod patch;
+mod rebuild;
 mod store;
 
 pub use index::{CHUNK_BYTES_MAX, Chunk, Chunks, INDEX_BYTES_MAX, Index, IndexError, pack};
 pub use limit::Limit;
+pub use patch::{Patch, Patches};
+use rebuild::Useful;
 use store::Store;
 
 /// Room that stays free on the disk, in bytes. Chosen: the terminal's own store refuses new work
@@ -97,12 +102,23 @@ pub struct Tally {
     pub chunks: usize,
     /// Of these, how many the running release had.
     pub reused: usize,
+    /// How many a patch gave.
+    pub patched: usize,
     /// How many an earlier pass had fetched.
     pub kept: usize,
     /// How many came over the line.
     pub fetched: usize,
     /// Bytes that came over the line.
     pub bytes: u64,
+}
+
+/// What was signed about where the bytes of a release are had from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lists {
+    /// The chunks of each file.
+    pub index: Index,
+    /// How files come from those of earlier releases.
+    pub patches: Patches,
 }
 
 /// Fetches releases into a directory of chunks.
@@ -113,7 +129,7 @@ pub struct Fetcher<'a> {
     limit: Limit,
 }
 
-/// Where in the running release a chunk lies.
+/// Where on this terminal a chunk lies within a file: in the running release, or in what a patch made.
 type Found = BTreeMap<Sha256, (PathBuf, u64)>;
 
 /// The content of a release, all of it on this terminal. Reading checks each chunk.
@@ -144,22 +160,18 @@ impl<'a> Fetcher<'a> {
     pub fn fetch(
         &mut self,
         release: &Release,
-        index: Index,
+        lists: Lists,
         running: Option<&Path>,
         transport: &dyn Transport,
         watch: &mut dyn Watch,
     ) -> Result<Supply<'a>, FetchError> {
-        if !index.fits(release) {
+        let Lists { index, patches } = lists;
+        if !index.fits(release) || !patches.fits(release) {
             return Err(IndexError.into());
         }
         let wanted: BTreeMap<Sha256, Chunk> =
             index.chunks().map(|chunk| (chunk.sha256, *chunk)).collect();
         let store = Store::open(&self.path, self.disk)?;
-        let names = wanted
-            .keys()
-            .map(Sha256::to_string)
-            .collect::<BTreeSet<_>>();
-        store.keep_only(&names)?;
         let mut found = Found::new();
         if let Some(running) = running {
             search(running, DEPTH_MAX, &wanted, &mut found, watch)?;
@@ -169,24 +181,43 @@ impl<'a> Fetcher<'a> {
             reused: found.len(),
             ..Tally::default()
         };
-        let mut missing = Vec::new();
-        for chunk in wanted
-            .values()
-            .filter(|chunk| !found.contains_key(&chunk.sha256))
-        {
-            match store.read(chunk)? {
+        rebuild::search(&store, release, &index, &mut found);
+        let mut missing = BTreeMap::new();
+        for chunk in unfound(&wanted, &found) {
+            match store.read(&chunk)? {
                 Some(_) => tally.kept += 1,
-                None => missing.push(*chunk),
+                None => drop(missing.insert(chunk.sha256, chunk)),
             }
         }
-        self.refuse_without_room(release, &missing)?;
-        let of = missing.iter().map(|chunk| u64::from(chunk.packed)).sum();
-        for chunk in &missing {
-            watch.fetched(tally.bytes, of);
-            let bytes = self.fetch_chunk(chunk, transport, watch, &mut tally)?;
-            store.put(chunk, &bytes)?;
-            tally.fetched += 1;
+        let useful = match running {
+            Some(running) => {
+                let missing = missing.keys().copied().collect();
+                rebuild::useful(&patches, release, &index, running, &missing, &store)?
+            }
+            None => Vec::new(),
+        };
+        let useful = self.with_room(release, &missing, useful)?;
+        store.keep_only(&names(release, &wanted, &useful))?;
+        let mut errand = Errand {
+            limit: &mut self.limit,
+            store: &store,
+            transport,
+            watch,
+            tally,
+            of: due_bytes(&missing, &useful),
+        };
+        for useful in &useful {
+            errand.patch(useful)?;
         }
+        rebuild::search(&store, release, &index, &mut found);
+        errand.tally.patched = found.len() - errand.tally.reused;
+        missing.retain(|hash, _| !found.contains_key(hash));
+        errand.of = errand.tally.bytes + due_bytes(&missing, &[]);
+        for chunk in missing.values() {
+            errand.bring(chunk)?;
+            errand.tally.fetched += 1;
+        }
+        let tally = errand.tally;
         store.sync()?;
         Ok(Supply {
             store,
@@ -204,41 +235,108 @@ impl<'a> Fetcher<'a> {
         self.disk.remove_directory(&self.path)
     }
 
-    /// Both the chunks and the installed files must find room.
-    fn refuse_without_room(&self, release: &Release, missing: &[Chunk]) -> Result<(), FetchError> {
-        let chunks: u64 = missing.iter().map(|chunk| u64::from(chunk.packed)).sum();
-        let needed_bytes = chunks.saturating_add(release.size());
+    /// Both what is fetched and the installed files must find room. A patch needs room for what it
+    /// makes as well: where there is not so much, chunks are fetched.
+    fn with_room<'p>(
+        &self,
+        release: &Release,
+        missing: &BTreeMap<Sha256, Chunk>,
+        useful: Vec<Useful<'p>>,
+    ) -> Result<Vec<Useful<'p>>, FetchError> {
         let free_bytes = self
             .disk
             .free_bytes(&self.path)?
             .saturating_sub(ROOM_LEFT_BYTES);
-        if needed_bytes > free_bytes {
-            return Err(FetchError::NoRoom {
+        // Patches were chosen because they are smaller.
+        let needed_bytes = due_bytes(missing, &[]).saturating_add(release.size());
+        let rebuilt_bytes: u64 = useful.iter().map(|useful| useful.entry.size).sum();
+        if needed_bytes.saturating_add(rebuilt_bytes) <= free_bytes {
+            Ok(useful)
+        } else if needed_bytes <= free_bytes {
+            Ok(Vec::new())
+        } else {
+            Err(FetchError::NoRoom {
                 needed_bytes,
                 free_bytes,
-            });
+            })
         }
+    }
+}
+
+/// The chunks that are not found.
+fn unfound(wanted: &BTreeMap<Sha256, Chunk>, found: &Found) -> Vec<Chunk> {
+    let wanted = wanted.values();
+    let unfound = wanted.filter(|chunk| !found.contains_key(&chunk.sha256));
+    unfound.copied().collect()
+}
+
+/// What the store keeps for this release.
+fn names(
+    release: &Release,
+    wanted: &BTreeMap<Sha256, Chunk>,
+    useful: &[Useful<'_>],
+) -> BTreeSet<String> {
+    let chunks = wanted.keys().map(Sha256::to_string);
+    let rebuilt = release.files.iter();
+    let rebuilt = rebuilt.map(|entry| store::rebuilt_name(&entry.sha256));
+    let patches = useful.iter().flat_map(Useful::names);
+    chunks.chain(rebuilt).chain(patches).collect()
+}
+
+/// Bytes that are to be fetched.
+fn due_bytes(missing: &BTreeMap<Sha256, Chunk>, useful: &[Useful<'_>]) -> u64 {
+    let chunks: u64 = missing.values().map(|chunk| u64::from(chunk.packed)).sum();
+    useful.iter().fold(chunks, |due, useful| {
+        due.saturating_sub(useful.saved_bytes) + useful.missing_bytes()
+    })
+}
+
+/// What is fetched in one pass, and how it goes.
+struct Errand<'e, 'a> {
+    limit: &'e mut Limit,
+    store: &'e Store<'a>,
+    transport: &'e dyn Transport,
+    watch: &'e mut dyn Watch,
+    tally: Tally,
+    /// Bytes that are to be fetched.
+    of: u64,
+}
+
+impl Errand<'_, '_> {
+    /// Fetches a patch and rebuilds its file. One that is not there or wrong is done without.
+    fn patch(&mut self, useful: &Useful<'_>) -> Result<(), FetchError> {
+        for chunk in &useful.missing {
+            match self.bring(chunk) {
+                Err(FetchError::ChunkWrong | FetchError::Transport(TransportError::NotFound)) => {
+                    return Ok(());
+                }
+                outcome => outcome?,
+            }
+        }
+        useful.rebuild(self.store)?;
         Ok(())
     }
 
+    /// Fetches a chunk and keeps it.
+    fn bring(&mut self, chunk: &Chunk) -> Result<(), FetchError> {
+        self.watch.fetched(self.tally.bytes, self.of);
+        let bytes = self.fetch_chunk(chunk)?;
+        Ok(self.store.put(chunk, &bytes)?)
+    }
+
     /// Fetches a chunk until it is what was signed, at most twice.
-    fn fetch_chunk(
-        &mut self,
-        chunk: &Chunk,
-        transport: &dyn Transport,
-        watch: &mut dyn Watch,
-        tally: &mut Tally,
-    ) -> Result<Vec<u8>, FetchError> {
+    fn fetch_chunk(&mut self, chunk: &Chunk) -> Result<Vec<u8>, FetchError> {
         for _ in 0..WHOLE_TRIES_MAX {
             // Waiting is done between chunks, so that no connection is held open over it.
-            let wait = self.limit.take(u64::from(chunk.packed), watch.elapsed());
+            let size = u64::from(chunk.packed);
+            let wait = self.limit.take(size, self.watch.elapsed());
             if !wait.is_zero() {
-                watch.wait(wait);
+                self.watch.wait(wait);
             }
-            if !watch.may_go_on() {
+            if !self.watch.may_go_on() {
                 return Err(FetchError::Paused);
             }
-            let packed = fetch_bytes(chunk, transport, watch, tally)?;
+            let packed = fetch_bytes(chunk, self.transport, self.watch, &mut self.tally)?;
             if chunk.unpack(&packed).is_some() {
                 return Ok(packed);
             }
@@ -345,13 +443,9 @@ fn search(
 
 impl Content for Supply<'_> {
     fn open(&self, entry: usize) -> Box<dyn Read + '_> {
-        let chunks = self.index.files.get(entry);
-        Box::new(Reader {
-            supply: self,
-            chunks: chunks.map_or(&[][..], |file| &file.chunks),
-            content: Vec::new(),
-            read: 0,
-        })
+        let file = self.index.files.get(entry);
+        let chunks = file.map_or(&[][..], |file| &file.chunks);
+        Box::new(Reader::new(chunks, |chunk| self.content(chunk)))
     }
 }
 
@@ -374,21 +468,32 @@ fn read_at(path: &Path, offset: u64, chunk: &Chunk) -> io::Result<Option<Vec<u8>
     Ok(chunk.is(&content).then_some(content))
 }
 
-/// Reads a file of the release, chunk by chunk.
-struct Reader<'a> {
-    supply: &'a Supply<'a>,
+/// Reads a file, chunk by chunk.
+struct Reader<'a, F> {
     chunks: &'a [Chunk],
+    content_of: F,
     content: Vec<u8>,
     read: usize,
 }
 
-impl Read for Reader<'_> {
+impl<'a, F: FnMut(&Chunk) -> io::Result<Vec<u8>>> Reader<'a, F> {
+    fn new(chunks: &'a [Chunk], content_of: F) -> Self {
+        Self {
+            chunks,
+            content_of,
+            content: Vec::new(),
+            read: 0,
+        }
+    }
+}
+
+impl<F: FnMut(&Chunk) -> io::Result<Vec<u8>>> Read for Reader<'_, F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.read == self.content.len() {
             let Some((first, rest)) = self.chunks.split_first() else {
                 return Ok(0);
             };
-            self.content = self.supply.content(first)?;
+            self.content = (self.content_of)(first)?;
             self.read = 0;
             self.chunks = rest;
         }

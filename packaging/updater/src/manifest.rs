@@ -94,6 +94,11 @@ impl From<Version> for String {
     }
 }
 
+/// Name of the signed target that lists the patches to this version from earlier ones.
+pub fn patches_name(version: Version) -> String {
+    format!("release-{version}.patches")
+}
+
 /// Rights of an installed file; there are no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
@@ -314,6 +319,11 @@ impl Release {
             is_halted: false,
             published_at,
         }
+    }
+
+    /// Name of the signed target that lists patches from earlier releases, where there are some.
+    pub fn patches(&self) -> String {
+        patches_name(self.version)
     }
 
     /// The content of `release.json`, if the release keeps the rules.

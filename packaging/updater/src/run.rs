@@ -227,6 +227,10 @@ impl Source for Nothing<'_> {
         Err(TrustError::NoTarget)
     }
 
+    fn patches(&mut self, _name: &str) -> Result<Option<Vec<u8>>, TrustError> {
+        Err(TrustError::NoTarget)
+    }
+
     fn transport(&self) -> &dyn Transport {
         self
     }

@@ -24,7 +24,7 @@ use kiosk_update::engine::{
     Health, Offer, Outcome, Phase, Setting, Source, TRIES_MAX, Terminal, TerminalError, Time,
     Unheard, Updater,
 };
-use kiosk_update::fetch::{Fetcher, Limit, Tally};
+use kiosk_update::fetch::{Fetcher, Limit, Lists, Tally};
 use kiosk_update::manifest::{Version, Wave};
 use kiosk_update::slots::{Directories, Slots};
 use kiosk_update::trust::{Role, Sink, Transport, TransportError, TrustError};
@@ -172,7 +172,7 @@ impl Terminal for Stage {
 #[derive(Debug, Default)]
 struct Shelf {
     files: BTreeMap<String, Vec<u8>>,
-    index: Vec<u8>,
+    lists: Lists,
     is_reachable: bool,
     expires: Option<Timestamp>,
     requests: RefCell<u32>,
@@ -182,7 +182,7 @@ impl Shelf {
     fn of(published: &Published) -> Self {
         Self {
             files: published.chunks.clone(),
-            index: published.index.to_bytes(),
+            lists: published.lists.clone(),
             is_reachable: true,
             ..Self::default()
         }
@@ -215,7 +215,12 @@ impl Source for Shelf {
     }
 
     fn index(&mut self, _name: &str) -> Result<Vec<u8>, TrustError> {
-        Ok(self.index.clone())
+        Ok(self.lists.index.to_bytes())
+    }
+
+    fn patches(&mut self, _name: &str) -> Result<Option<Vec<u8>>, TrustError> {
+        let patches = &self.lists.patches;
+        Ok((!patches.patches.is_empty()).then(|| patches.to_bytes()))
     }
 
     fn transport(&self) -> &dyn Transport {

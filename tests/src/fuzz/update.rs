@@ -1,17 +1,25 @@
 //! What an updater reads: metadata, releases, lists of chunks, its own files after a power cut, and
 //! what other programs print for it; and what the terminal reads of the updater.
 
+use std::io::{Cursor, Read as _};
+
 use kiosk_app::config::refused::Refused;
 use kiosk_app::workbench::update::{read_progress, read_status};
 use kiosk_update::config::Config;
 use kiosk_update::engine::{Health, Status};
-use kiosk_update::fetch::Index;
+use kiosk_update::fetch::{Index, Patches, patch};
 use kiosk_update::manifest::Release;
 use kiosk_update::slots::{State, parse_status};
 use kiosk_update::stick::{StickProgress, Wish};
 use kiosk_update::trust::{Floor, Outline, RepairOrder, RootKeys, is_plain_name};
 
 use super::Target;
+
+/// The file that patches start from, and most bytes that are asked of them.
+const OLD: &[u8] = include_bytes!("seeds/readiness.txt");
+const SIZE: u64 = 4096;
+/// A patch from it, made by the operator's tool.
+const PATCH: &[u8] = include_bytes!("seeds/update-patch");
 
 /// Every parser of the updater.
 pub const TARGETS: &[Target] = &[
@@ -30,6 +38,15 @@ pub const TARGETS: &[Target] = &[
         run: release,
         seeds: &[
             br#"{"format":1,"version":"0.2.0","minimum_version":"0.1.0","hardware":["kiosk-21"],"files":[{"path":"bin/kiosk","size":3,"sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad","mode":"0755"}],"chunks":"chunks-0.2.0","seed":5,"waves":[{"bound":20,"after_s":0},{"bound":2048,"after_s":86400}],"spread_s":43200,"regions":["440113001005"],"halted":false,"published_at":"2026-11-22T00:00:00Z"}"#,
+        ],
+    },
+    Target {
+        name: "update-patch",
+        run: patched,
+        seeds: &[
+            b"KIOSKPT1\x01\0\0\0\x01\0\0\0x77777777777777777777777777777777\0\0\0\0",
+            // What gives the old file a line more.
+            PATCH,
         ],
     },
     Target {
@@ -69,6 +86,26 @@ fn release(bytes: &[u8]) {
             "what was read reads the same again"
         );
     }
+}
+
+fn patched(bytes: &[u8]) {
+    if let Ok(patches) = Patches::parse(bytes) {
+        assert_eq!(
+            Patches::parse(&patches.to_bytes()).as_ref(),
+            Ok(&patches),
+            "what was read reads the same again"
+        );
+    }
+    let old = Cursor::new(OLD);
+    let mut made = Vec::new();
+    let Ok(mut reader) = patch::apply(bytes, old, SIZE) else {
+        return;
+    };
+    drop(reader.read_to_end(&mut made));
+    assert!(
+        made.len() as u64 <= SIZE,
+        "a patch makes what was asked for"
+    );
 }
 
 fn machine(bytes: &[u8]) {

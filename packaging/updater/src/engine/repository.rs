@@ -80,6 +80,15 @@ impl Source for Repository<'_> {
         target.read_whole(self.targets, INDEX_BYTES_MAX as u64)
     }
 
+    fn patches(&mut self, name: &str) -> Result<Option<Vec<u8>>, TrustError> {
+        let target = match self.trusted.target(name) {
+            Err(TrustError::NoTarget) => return Ok(None),
+            found => found?,
+        };
+        let list = target.read_whole(self.targets, INDEX_BYTES_MAX as u64)?;
+        Ok(Some(list))
+    }
+
     fn transport(&self) -> &dyn Transport {
         self.chunks
     }

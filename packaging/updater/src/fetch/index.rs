@@ -25,7 +25,7 @@ const LEVEL: i32 = 19;
 /// First bytes of a list, with the layout.
 const MAGIC: &[u8; 8] = b"KIOSKIX1";
 /// Bytes of one chunk in the list: hash, size, packed size.
-const CHUNK_ENTRY_BYTES: usize = 40;
+pub(super) const CHUNK_ENTRY_BYTES: usize = 40;
 
 /// A piece of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,15 @@ impl Chunk {
         // Bounded by the signed size, whatever the bytes say.
         let content = zstd::bulk::decompress(packed, size).ok()?;
         self.is(&content).then_some(content)
+    }
+
+    /// Its entry in a list.
+    pub(super) fn to_bytes(self) -> [u8; CHUNK_ENTRY_BYTES] {
+        let mut bytes = [0; CHUNK_ENTRY_BYTES];
+        bytes[..32].copy_from_slice(&self.sha256.0);
+        bytes[32..36].copy_from_slice(&self.size.to_le_bytes());
+        bytes[36..].copy_from_slice(&self.packed.to_le_bytes());
+        bytes
     }
 
     /// True when the content is this chunk.
@@ -125,20 +134,13 @@ impl Index {
     /// The list as it is published.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
-        let put = |bytes: &mut Vec<u8>, count: usize| {
-            // Nobody reads a list that is longer: its bound is far below.
-            let count = u32::try_from(count).unwrap_or(u32::MAX);
-            bytes.extend_from_slice(&count.to_le_bytes());
-        };
         put(&mut bytes, self.files.len());
         for file in &self.files {
             put(&mut bytes, file.path.len());
             bytes.extend_from_slice(file.path.as_bytes());
             put(&mut bytes, file.chunks.len());
             for chunk in &file.chunks {
-                bytes.extend_from_slice(&chunk.sha256.0);
-                bytes.extend_from_slice(&chunk.size.to_le_bytes());
-                bytes.extend_from_slice(&chunk.packed.to_le_bytes());
+                bytes.extend_from_slice(&chunk.to_bytes());
             }
         }
         bytes
@@ -159,19 +161,25 @@ impl Index {
     }
 }
 
-fn taken<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], IndexError> {
+pub(super) fn put(bytes: &mut Vec<u8>, count: usize) {
+    // Nobody reads a list that is longer: its bound is far below.
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    bytes.extend_from_slice(&count.to_le_bytes());
+}
+
+pub(super) fn taken<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], IndexError> {
     let (first, last) = rest.split_at_checked(length).ok_or(IndexError)?;
     *rest = last;
     Ok(first)
 }
 
-fn number(rest: &mut &[u8]) -> Result<usize, IndexError> {
+pub(super) fn number(rest: &mut &[u8]) -> Result<usize, IndexError> {
     let (first, last) = rest.split_first_chunk::<4>().ok_or(IndexError)?;
     *rest = last;
     usize::try_from(u32::from_le_bytes(*first)).map_err(|_| IndexError)
 }
 
-fn chunk(entry: &[u8]) -> Result<Chunk, IndexError> {
+pub(super) fn chunk(entry: &[u8]) -> Result<Chunk, IndexError> {
     let (hash, rest) = entry.split_first_chunk::<32>().ok_or(IndexError)?;
     let (size, packed) = rest.split_first_chunk::<4>().ok_or(IndexError)?;
     let packed = packed.first_chunk::<4>().ok_or(IndexError)?;

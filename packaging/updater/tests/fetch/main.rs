@@ -6,6 +6,7 @@
     reason = "a step of the scene that fails has nothing to prove"
 )]
 
+mod patches;
 #[path = "../workshop/mod.rs"]
 mod workshop;
 
@@ -179,6 +180,11 @@ impl Scene {
     /// A program of which a line changes; the old one is installed.
     fn new() -> Self {
         let (old, new) = RELEASES.clone();
+        Self::of(old, new)
+    }
+
+    /// The old release is installed, the new one published.
+    fn of(old: Published, new: Published) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for (entry, content) in old.release.files.iter().zip(&old.files) {
             let path = directory.path().join("a").join(&entry.path);
@@ -207,10 +213,10 @@ impl Scene {
         line: &dyn Transport,
         watch: &mut Hours,
     ) -> Result<Supply<'a>, FetchError> {
-        let index = self.new.index.clone();
+        let lists = self.new.lists.clone();
         Fetcher::new(disk, &self.store(), fast()).fetch(
             &self.new.release,
-            index,
+            lists,
             running,
             line,
             watch,
@@ -463,7 +469,7 @@ fn the_cap_leaves_the_line_to_the_village() {
     let supply = Fetcher::new(&LocalDisk, &scene.store(), limit)
         .fetch(
             &scene.new.release,
-            scene.new.index.clone(),
+            scene.new.lists.clone(),
             None,
             &line,
             &mut hours,
@@ -480,7 +486,7 @@ fn a_list_of_another_release_is_refused() {
     let line = Line::to(&scene.new);
     let outcome = Fetcher::new(&LocalDisk, &scene.store(), fast()).fetch(
         &scene.new.release,
-        scene.old.index.clone(),
+        scene.old.lists.clone(),
         None,
         &line,
         &mut Hours::default(),

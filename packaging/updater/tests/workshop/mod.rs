@@ -14,7 +14,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use kiosk_update::fetch::{Chunks, Index, pack};
+use kiosk_update::fetch::{Chunks, Index, Lists, Patch, pack, patch};
 use kiosk_update::manifest::{Entry, Mode, Release, Sha256, Version};
 use kiosk_update::slots::{Content, Disk, LocalDisk};
 
@@ -226,7 +226,7 @@ impl Disk for FaultyDisk {
 pub(crate) struct Published {
     pub(crate) release: Release,
     pub(crate) manifest: Vec<u8>,
-    pub(crate) index: Index,
+    pub(crate) lists: Lists,
     pub(crate) files: Vec<Vec<u8>>,
     /// What is fetched, by name.
     pub(crate) chunks: BTreeMap<String, Vec<u8>>,
@@ -268,7 +268,10 @@ pub(crate) fn publish(version: Version, files: &[(&str, Vec<u8>)]) -> Published 
     Published {
         release,
         manifest,
-        index,
+        lists: Lists {
+            index,
+            ..Lists::default()
+        },
         files: files.iter().map(|(_, content)| content.clone()).collect(),
         chunks,
     }
@@ -281,6 +284,29 @@ impl Content for Published {
 }
 
 impl Published {
+    /// Publishes a patch beside it and says how many chunks it has: what turns `made_from` into the file
+    /// at `path`, offered to whoever has `offered_to` there.
+    pub(crate) fn patch(&mut self, path: &str, made_from: &[u8], offered_to: &[u8]) -> usize {
+        let number = self
+            .release
+            .files
+            .iter()
+            .position(|entry| entry.path == path);
+        let made = patch::make(made_from, &self.files[number.unwrap()]).unwrap();
+        let chunks = pack(&made[..], &mut |chunk, packed| {
+            self.chunks.insert(chunk.name(), packed.to_vec());
+            Ok(())
+        })
+        .unwrap();
+        let count = chunks.len();
+        self.lists.patches.patches.push(Patch {
+            path: path.to_owned(),
+            from: Sha256::of(offered_to),
+            chunks,
+        });
+        count
+    }
+
     /// Asserts that a slot holds this release and nothing else.
     pub(crate) fn assert_in(&self, slot: &Path) {
         use std::os::unix::fs::PermissionsExt;
@@ -292,6 +318,23 @@ impl Published {
             assert_eq!(mode & 0o7777, entry.mode.bits(), "{}", entry.path);
         }
     }
+}
+
+/// Code of a program: calls to places, which move when `grown` stands before them.
+pub(crate) fn code(calls: u32, grown_at: u32, grown: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (call, place) in noise(7, 3 * calls as usize).chunks_exact(3).enumerate() {
+        if call == grown_at as usize {
+            bytes.extend_from_slice(grown);
+        }
+        let place = u32::from_le_bytes([place[0], place[1], place[2], 0]) % (8 * calls);
+        let is_behind = place > 8 * grown_at;
+        let moved = if is_behind { grown.len() } else { 0 };
+        let place = place + u32::try_from(moved).unwrap();
+        bytes.extend_from_slice(&[0x48, 0x89, 0xc7, 0xe8]);
+        bytes.extend_from_slice(&place.to_le_bytes());
+    }
+    bytes
 }
 
 /// Bytes that no compression makes smaller, the same for the same seed.
