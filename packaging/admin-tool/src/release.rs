@@ -10,14 +10,18 @@ use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use kiosk_sealing::DeviceKey;
-use kiosk_update::fetch::{Chunks, Index, IndexError, pack};
+use kiosk_update::fetch::{Chunks, Index, IndexError, Patches, pack};
 use kiosk_update::manifest::{
     Entry, FILES_MAX, Mode, PLACES, RELEASE_TARGET, Release, ReleaseError, Sha256, Version, Wave,
+    patches_name,
 };
 use ring::digest;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::repository::{Done, Repository, RepositoryError};
+
+mod patches;
+use patches::Earlier;
 
 /// Deepest directory of a release; the terminal takes no deeper one.
 const DEPTH_MAX: usize = 8;
@@ -98,6 +102,8 @@ pub struct New {
     pub regions: Vec<String>,
     /// What draws the first ones; drawn when it is not given.
     pub seed: Option<u32>,
+    /// From how many releases before it patches are made.
+    pub patches_from: usize,
 }
 
 /// Reads a wave such as `5@1h`: 5 percent one hour after the publication. Units are `s`, `m`, `h` and
@@ -182,8 +188,18 @@ pub fn add(repository: &Repository, new: &New, now: Timestamp) -> Result<Done, P
     for name in repository.draft_names()? {
         repository.draft(&name, None)?;
     }
+    let mut earlier = Vec::new();
+    let count = new.patches_from.max(1);
+    for version in versions(repository)?.into_iter().rev().take(count) {
+        earlier.push(Earlier::open(repository, version)?);
+    }
+    let from = &earlier[..earlier.len().min(new.patches_from)];
+    let (patches, words) = patches::make(repository, from, (&release, &index), &new.tree)?;
     repository.draft(RELEASE_TARGET, Some(&bytes))?;
     repository.draft(&release.chunks, Some(&index.to_bytes()))?;
+    if !patches.patches.is_empty() {
+        repository.draft(&release.patches(), Some(&patches.to_bytes()))?;
+    }
     let mut done = Done::default();
     done.words.push(format!(
         "{}: {} files, {} bytes; seed {}",
@@ -192,37 +208,24 @@ pub fn add(repository: &Repository, new: &New, now: Timestamp) -> Result<Done, P
         release.size(),
         release.seed
     ));
-    done.words.push(load(repository, before, &index)?);
+    done.words.extend(words);
+    let loads = earlier.iter().map(|earlier| earlier.load(&index, &patches));
+    done.words.extend(loads);
+    let whole = whole_bytes(&index);
+    done.words.push(if earlier.is_empty() {
+        format!("a terminal fetches {whole} bytes")
+    } else {
+        format!("another terminal fetches {whole} bytes")
+    });
     done.words.extend(waves_in_words(&release));
     Ok(done)
 }
 
-/// What goes over the line for it, in words.
-fn load(
-    repository: &Repository,
-    before: Option<Version>,
-    index: &Index,
-) -> Result<String, PublishError> {
-    let packed = |index: &Index, had: &BTreeSet<Sha256>| {
-        let mut seen = had.clone();
-        let new = index.chunks().filter(|chunk| seen.insert(chunk.sha256));
-        new.map(|chunk| u64::from(chunk.packed)).sum::<u64>()
-    };
-    let whole = packed(index, &BTreeSet::new());
-    let Some(before) = before else {
-        return Ok(format!("a terminal fetches {whole} bytes"));
-    };
-    let had = match repository.kept(&index_name(before))? {
-        Some(bytes) => Index::parse(&bytes)?
-            .chunks()
-            .map(|chunk| chunk.sha256)
-            .collect(),
-        None => BTreeSet::new(),
-    };
-    Ok(format!(
-        "a terminal with {before} fetches {} bytes, another one {whole}",
-        packed(index, &had)
-    ))
+/// What a terminal fetches that has nothing of it.
+fn whole_bytes(index: &Index) -> u64 {
+    let mut seen = BTreeSet::new();
+    let chunks = index.chunks().filter(|chunk| seen.insert(chunk.sha256));
+    chunks.map(|chunk| u64::from(chunk.packed)).sum()
 }
 
 /// Signs what is in the draft.
@@ -245,6 +248,12 @@ pub fn sign(
     if !Index::parse(index)?.fits(&release) {
         return Err(IndexError.into());
     }
+    let patches = files.get(&release.patches()).cloned();
+    if let Some(patches) = &patches
+        && !Patches::parse(patches)?.fits(&release)
+    {
+        return Err(IndexError.into());
+    }
     let (index, bytes) = (index.clone(), release.to_bytes()?);
     files.insert(RELEASE_TARGET.to_owned(), bytes.clone());
     let mut done = Done::default();
@@ -253,6 +262,9 @@ pub fn sign(
         .extend(repository.sign_list(&files, keys, now)?.words);
     // Only what was signed counts as a version that there was.
     repository.keep(&release.chunks, &index)?;
+    if let Some(patches) = patches {
+        repository.keep(&release.patches(), &patches)?;
+    }
     repository.keep(&kept_name(release.version), &bytes)?;
     repository.draft(RELEASE_TARGET, Some(&bytes))?;
     Ok(done)
@@ -310,6 +322,9 @@ pub fn withdraw(
             (index_name(before), index_name(before)),
         ] {
             files.insert(target, repository.kept(&kept)?.ok_or(PublishError::None)?);
+        }
+        if let Some(patches) = repository.kept(&patches_name(before))? {
+            files.insert(patches_name(before), patches);
         }
         before.to_string()
     } else {

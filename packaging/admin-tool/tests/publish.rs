@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kiosk_admin::clock;
@@ -13,9 +14,10 @@ use kiosk_admin::key_file;
 use kiosk_admin::tuf::{self, Described, Role};
 use kiosk_sealing::Algorithm;
 use kiosk_update::engine::{Repository, Source as _};
-use kiosk_update::fetch::Index;
+use kiosk_update::fetch::{Fetcher, Index, Limit, Lists, Patches, Tally, Watch};
 use kiosk_update::items::{Catalogue, catalogue_target, read_package};
 use kiosk_update::manifest::{Release, Version};
+use kiosk_update::slots::LocalDisk;
 use kiosk_update::trust::{Directory, Trust, TrustError, fetch_whole};
 use tempfile::TempDir;
 
@@ -387,13 +389,151 @@ fn what_did_not_change_is_not_fetched_again() {
     desk.sign();
     program[400_000] ^= 1;
     desk.tree(&program);
+    let said = desk.add("1.2.0", &["--patches-from", "0"]);
+    let (with, without) = (
+        said_bytes(&said, "with 1.1.0"),
+        said_bytes(&said, "another"),
+    );
+    assert!(with * 2 < without, "{said}");
+}
+
+/// Bytes that a terminal fetches, in the line that says so of this one.
+fn said_bytes(said: &str, of: &str) -> u64 {
+    let line = said.lines().find(|line| line.contains(of)).unwrap();
+    let (_, words) = line.split_once("fetches ").unwrap();
+    words.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// A program of calls to places; in its middle stands `grown`, and what lies behind that has moved.
+fn program(grown: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut state = 1_u32;
+    for call in 0..60_000 {
+        if call == 30_000 {
+            bytes.extend_from_slice(grown);
+        }
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let mut place = (state >> 8) % 480_000;
+        if place > 240_000 {
+            place += u32::try_from(grown.len()).unwrap();
+        }
+        bytes.extend_from_slice(&[0x48, 0x89, 0xc7, 0xe8]);
+        bytes.extend_from_slice(&place.to_le_bytes());
+    }
+    bytes
+}
+
+/// Fetches the newest release as a terminal on which `running` runs.
+fn fetched(desk: &Desk, terminal: &mut Terminal, running: &[u8]) -> Tally {
+    let trusted = terminal.trust.refresh(&desk.part("metadata"), clock::now());
+    let trusted = trusted.unwrap();
+    let (metadata, targets) = (desk.part("metadata"), desk.part("targets"));
+    let chunks = desk.part("chunks");
+    let mut repository = Repository {
+        trusted: &trusted,
+        metadata: &metadata,
+        targets: &targets,
+        chunks: &chunks,
+    };
+    let (release, _) = repository.release().unwrap().unwrap();
+    let index = Index::parse(&repository.index(&release.chunks).unwrap()).unwrap();
+    let patches = repository.patches(&release.patches()).unwrap();
+    let patches = patches.map_or_else(Patches::default, |list| Patches::parse(&list).unwrap());
+    let place = tempfile::tempdir().unwrap();
+    fs::create_dir_all(place.path().join("a/bin")).unwrap();
+    fs::write(place.path().join("a/bin/kiosk"), running).unwrap();
+    let limit = Limit::new(u64::MAX, u64::MAX);
+    Fetcher::new(&LocalDisk, &place.path().join("chunks"), limit)
+        .fetch(
+            &release,
+            Lists { index, patches },
+            Some(&place.path().join("a")),
+            &chunks,
+            &mut AnyTime,
+        )
+        .unwrap()
+        .tally
+}
+
+/// No time passes, and any time is good.
+struct AnyTime;
+
+impl Watch for AnyTime {
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn wait(&mut self, _length: Duration) {}
+
+    fn may_go_on(&mut self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn code_that_moved_is_patched_from_each_of_the_releases_before() {
+    let desk = Desk::published();
+    let releases = [
+        program(b""),
+        program(b"a line"),
+        program(b"some more lines of code"),
+    ];
+    let mut said = String::new();
+    for (number, program) in releases.iter().enumerate() {
+        desk.tree(program);
+        said = desk.add(&format!("1.{}.0", number + 1), &[]);
+        desk.sign();
+    }
+    desk.publish();
+    let mut terminal = desk.terminal();
+    for (number, running) in releases[..2].iter().enumerate() {
+        let bytes = said_bytes(&said, &format!("with 1.{}.0", number + 1));
+        assert!(bytes * 5 < said_bytes(&said, "another"), "{said}");
+        let tally = fetched(&desk, &mut terminal, running);
+        assert_eq!(tally.fetched, 0, "{tally:?}");
+        assert_eq!(tally.bytes, bytes, "{said}");
+    }
+    let tally = fetched(&desk, &mut terminal, b"the first program");
+    assert_eq!(tally.bytes, said_bytes(&said, "another"));
+
+    // What is offered again after a withdrawal has its patches again.
+    desk.change("withdraw");
+    desk.publish();
+    let tally = fetched(&desk, &mut terminal, &releases[0]);
+    assert!(tally.patched > 0, "{tally:?}");
+}
+
+#[test]
+fn without_the_chunks_of_a_release_there_is_no_patch_from_it_and_it_is_said() {
+    let desk = Desk::published();
+    desk.tree(&program(b""));
+    desk.add("1.1.0", &[]);
+    desk.sign();
+    fs::remove_dir_all(desk.path("program/chunks")).unwrap();
+    desk.tree(&program(b"a line"));
     let said = desk.add("1.2.0", &[]);
-    let line = said.lines().find(|line| line.contains("fetches")).unwrap();
-    let numbers: Vec<u64> = line
-        .split([' ', ','])
-        .filter_map(|word| word.parse().ok())
-        .collect();
-    assert!(numbers[0] * 2 < numbers[1], "{line}");
+    assert!(said.contains("no patch of bin/kiosk from 1.1.0"), "{said}");
+    assert!(!said.contains("patches save"), "{said}");
+}
+
+#[test]
+fn a_list_of_patches_that_was_changed_in_the_draft_is_not_signed() {
+    let desk = Desk::published();
+    desk.tree(&program(b""));
+    desk.add("1.1.0", &[]);
+    desk.sign();
+    desk.tree(&program(b"a line"));
+    desk.add("1.2.0", &[]);
+    let path = desk.path("program/draft/release-1.2.0.patches");
+    let mut list = fs::read(&path).unwrap();
+    let place = list
+        .windows(9)
+        .position(|word| word == b"bin/kiosk")
+        .unwrap();
+    list[place] = b'x';
+    fs::write(&path, list).unwrap();
+    let refused = desk.refused(&["release", "sign", "program", "--key-file", "targets.key"]);
+    assert!(refused.contains("is not that of the release"), "{refused}");
 }
 
 #[test]

@@ -93,8 +93,20 @@ pub(crate) struct Add {
     /// What draws the first ones; drawn anew where it is not given.
     #[arg(long)]
     seed: Option<u32>,
+    /// From how many releases before it patches are made, so that terminals with these fetch little.
+    /// Takes about seven times the memory of the largest file.
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = patches_from)]
+    patches_from: usize,
     #[command(flatten)]
     dry: Dry,
+}
+
+/// Most releases that patches are made from. Chosen: whoever is further behind fetches chunks.
+const PATCHES_FROM_MAX: usize = 4;
+
+fn patches_from(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| *count <= PATCHES_FROM_MAX);
+    count.ok_or_else(|| format!("patches are made from 0 to {PATCHES_FROM_MAX} releases"))
 }
 
 /// Runs one of them.
@@ -149,6 +161,7 @@ impl Add {
             spread_s: self.spread,
             regions: self.regions,
             seed: self.seed,
+            patches_from: self.patches_from,
         };
         tell(&release::add(&repository, &new, clock::now())?, self.dry)
     }
