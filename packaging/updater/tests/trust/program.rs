@@ -1,10 +1,11 @@
 //! The program itself, from a signed repository to the slots: what `kiosk-updater.service` runs.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use kiosk_update::fetch::{Chunks, Index, pack};
+use kiosk_update::fetch::{Chunk, Chunks, Index, Patch, Patches, pack, patch};
 use kiosk_update::manifest::{Entry, Mode, Release, Sha256, Version};
 use serde_json::Value;
 
@@ -28,6 +29,32 @@ pub(crate) fn publish(repository: &mut Repository, version: Version, program: &[
     publish_as(repository, version, "bin/kiosk", program);
 }
 
+/// Lays content out in chunks.
+fn lay_out(repository: &Repository, content: &[u8]) -> Vec<Chunk> {
+    let folder = repository.path().join("chunks");
+    let chunks = pack(content, &mut |chunk, packed| {
+        let path = folder.join(chunk.name());
+        fs::create_dir_all(path.parent().unwrap())?;
+        fs::write(path, packed)
+    });
+    chunks.unwrap()
+}
+
+/// Publishes a release of which nothing is there but a patch from the program before.
+fn publish_patch(repository: &mut Repository, version: Version, before: &[u8], program: &[u8]) {
+    publish(repository, version, program);
+    fs::remove_dir_all(repository.path().join("chunks")).unwrap();
+    let chunks = lay_out(repository, &patch::make(before, program).unwrap());
+    let patch = Patch {
+        path: "bin/kiosk".to_owned(),
+        from: Sha256::of(before),
+        chunks,
+    };
+    let patches = vec![patch];
+    let list = Patches { patches }.to_bytes();
+    repository.release(&format!("release-{version}.patches"), &list);
+}
+
 /// Publishes a release of one file, open to everybody.
 pub(crate) fn publish_as(
     repository: &mut Repository,
@@ -35,13 +62,7 @@ pub(crate) fn publish_as(
     path: &str,
     content: &[u8],
 ) {
-    let folder = repository.path().join("chunks");
-    let chunks = pack(content, &mut |chunk, packed| {
-        let path = folder.join(chunk.name());
-        fs::create_dir_all(path.parent().unwrap())?;
-        fs::write(path, packed)
-    })
-    .unwrap();
+    let chunks = lay_out(repository, content);
     let path = path.to_owned();
     let entry = Entry {
         path: path.clone(),
@@ -101,6 +122,50 @@ impl Machine {
     pub(crate) fn running(&self) -> Vec<u8> {
         fs::read(Path::new(&self.path("state/slots/current/bin/kiosk"))).unwrap()
     }
+}
+
+#[test]
+fn the_program_rebuilds_what_runs_over_the_line_and_from_a_stick() {
+    let program = |lines: usize| {
+        let mut text = String::new();
+        for line in 0..50_000 {
+            let more = if line < 25_000 { 0 } else { lines };
+            writeln!(text, "{:x}", (line + more) * 2_654_435_761_usize).unwrap();
+        }
+        text.into_bytes()
+    };
+    let mut repository = repository();
+    let server = Server::start(repository.path());
+    let url = server.url("").trim_end_matches('/').to_owned();
+    let machine = Machine::new(&repository, &url);
+    publish(&mut repository, Version::new(9, 0, 0), &program(0));
+    let first = machine.ask(&["run"]);
+    assert!(first.status.success(), "{first:?}");
+    publish_patch(
+        &mut repository,
+        Version::new(9, 1, 0),
+        &program(0),
+        &program(1),
+    );
+    let second = machine.ask(&["run"]);
+    assert!(second.status.success(), "{second:?}");
+    assert!(machine.running() == program(1));
+    publish_patch(
+        &mut repository,
+        Version::new(9, 2, 0),
+        &program(1),
+        &program(2),
+    );
+    let stick = repository.path().to_str().unwrap().to_owned();
+    let third = machine.ask(&["run", "--directory", &stick]);
+    assert!(third.status.success(), "{third:?}");
+    assert!(machine.running() == program(2));
+    assert!(!Path::new(&machine.path("state/chunks")).exists());
+    // Whoever has something else finds no chunks, keeps what runs, and says so.
+    let other = Machine::new(&repository, &url);
+    let nothing = other.ask(&["run"]);
+    assert!(!nothing.status.success());
+    assert_eq!(other.status()["code"], "update.file-missing");
 }
 
 #[test]
