@@ -19,7 +19,7 @@ use crate::messages::{Attachment, PLAIN, Transaction, TransactionResult};
 use crate::platform::World;
 use crate::problem::Problem;
 use crate::router::blocking;
-use crate::store::StoreError;
+use crate::store::{Road, StoreError};
 use kiosk_sealing::{hex, sha256};
 
 /// Media type of a part of a bundle.
@@ -102,6 +102,9 @@ pub(crate) fn take(world: &World, part: &[u8], now: Timestamp) -> Result<Value, 
             world
                 .store()
                 .accept_carried(&manifest.terminal, &submitted, &contents, now)?;
+        let (terminal, times) = (&manifest.terminal, (now, clock::now()));
+        let traces = &world.traces;
+        traces.note(terminal, &submitted, &verdict, Road::Bundle, times);
         let result = TransactionResult {
             id: submitted.id,
             verdict,

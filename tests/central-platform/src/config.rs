@@ -49,6 +49,52 @@ pub struct Config {
     pub authority: Option<Authority>,
     /// Who is told of new and escalated tickets and of held releases.
     pub webhooks: Vec<Webhook>,
+    /// Collector that metrics and traces go to by OTLP; none where Prometheus asks.
+    pub otlp: Option<Otlp>,
+}
+
+/// An OpenTelemetry collector that takes OTLP over HTTP.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Otlp {
+    /// `https`, or `http` on this machine, such as `http://127.0.0.1:4318`; `v1/metrics` and
+    /// `v1/traces` are put behind it.
+    pub url: String,
+    /// Who vouches for the address, in PEM; needed for `https`.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// What the collector wants in `Authorization`, such as `Bearer …`.
+    #[serde(default)]
+    pub authorization: Option<String>,
+    /// Seconds between two reports, 1 to 3600.
+    #[serde(default = "default_interval_s")]
+    pub interval_s: u64,
+    /// Whether it gets what `/metrics` says.
+    #[serde(default = "yes")]
+    pub metrics: bool,
+    /// Whether it gets how each transaction came.
+    #[serde(default = "yes")]
+    pub traces: bool,
+}
+
+const fn default_interval_s() -> u64 {
+    60
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl fmt::Debug for Otlp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Address and authorization may be secrets.
+        formatter
+            .debug_struct("Otlp")
+            .field("interval_s", &self.interval_s)
+            .field("metrics", &self.metrics)
+            .field("traces", &self.traces)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An address that notices to staff go to.
@@ -228,6 +274,7 @@ impl Default for Config {
             administrators: Vec::new(),
             authority: None,
             webhooks: Vec::new(),
+            otlp: None,
         }
     }
 }

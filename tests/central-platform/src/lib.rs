@@ -24,6 +24,8 @@ mod limits;
 mod messages;
 mod metrics;
 mod network;
+mod otlp;
+mod outbound;
 mod overview;
 mod platform;
 mod problem;
@@ -43,11 +45,13 @@ mod uploads;
 mod webhooks;
 
 pub use config::{
-    Administrator, Authority, Config, ConfigError, Enroll, HoldRule, Role, Signatures, Tls, Webhook,
+    Administrator, Authority, Config, ConfigError, Enroll, HoldRule, Otlp, Role, Signatures, Tls,
+    Webhook,
 };
 pub use contract::{Contract, Placement};
 pub use database::DatabaseError;
 pub use enrolment::code::Code;
+pub use otlp::OtlpError;
 pub use platform::{Platform, PlatformError};
 pub use seal::verify_seal;
 pub use store::{Accepted, Content, StoreError};

@@ -88,6 +88,15 @@ fn query<T>(asked: Asked<T>) -> Result<T, Problem> {
 
 /// Every terminal that the caller sees.
 fn all(world: &World, caller: &Caller, now: Timestamp) -> Result<Vec<Standing>, StoreError> {
+    gather(world, now, |region| caller.sees(region))
+}
+
+/// Every terminal at a place that is wanted.
+pub(crate) fn gather(
+    world: &World,
+    now: Timestamp,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<Standing>, StoreError> {
     let mut found = Vec::new();
     let mut after = String::new();
     while found.len() < TERMINALS_MAX {
@@ -99,7 +108,7 @@ fn all(world: &World, caller: &Caller, now: Timestamp) -> Result<Vec<Standing>, 
         after.clone_from(&last.place.terminal);
         found.extend(
             page.into_iter()
-                .filter(|each| caller.sees(&each.place.region)),
+                .filter(|each| is_wanted(&each.place.region)),
         );
     }
     Ok(found)

@@ -15,12 +15,14 @@ use tokio::sync::Notify;
 use crate::authority::Authority;
 use crate::contract::Contract;
 use crate::network::{Port, Serving};
+use crate::otlp::{self, OtlpError, Traces};
+use crate::outbound::Worker;
 use crate::router;
 use crate::seal::SealKey;
 use crate::store::{Accepted, Store, StoreError};
 use crate::switches::{FaceAnswer, Fault, Switches};
 use crate::tls::{self, TlsError};
-use crate::webhooks::{Messenger, WebhookError};
+use crate::webhooks::{self, WebhookError};
 use crate::{Config, clock};
 
 /// Why a platform could not start or answer.
@@ -41,6 +43,9 @@ pub enum PlatformError {
     /// An address that notices go to cannot be used.
     #[error("cannot use a webhook")]
     Webhook(#[from] WebhookError),
+    /// The collector cannot be told anything.
+    #[error("cannot use the collector")]
+    Otlp(#[from] OtlpError),
 }
 
 /// A running platform. Dropping it stops it; what it accepted stays in its directory.
@@ -50,7 +55,9 @@ pub struct Platform {
     tls: Option<Arc<ServerConfig>>,
     serving: Mutex<Option<Serving>>,
     /// Sends notices until it is dropped.
-    _messenger: Option<Messenger>,
+    _messenger: Option<Worker>,
+    /// Tells the collector until it is dropped.
+    _exporter: Option<Worker>,
 }
 
 /// What the handlers share.
@@ -63,6 +70,8 @@ pub(crate) struct World {
     pub(crate) changed: Notify,
     /// Signs the certificates of terminals.
     pub(crate) authority: Option<Authority>,
+    /// How transactions came, for the collector.
+    pub(crate) traces: Traces,
     typesetter: OnceLock<Typesetter>,
     store: Mutex<Store>,
     switches: Mutex<Switches>,
@@ -75,7 +84,8 @@ impl Platform {
     /// # Errors
     /// `Io` when the directory or the address cannot be used, `Store` when the database cannot,
     /// `Document` when there is no font for certificates, `Tls` when the certificates are no good,
-    /// `Webhook` when notices cannot go where they shall.
+    /// `Webhook` when notices cannot go where they shall, `Otlp` when the collector cannot be told
+    /// anything.
     pub fn start(
         directory: &Path,
         listen: SocketAddr,
@@ -91,7 +101,8 @@ impl Platform {
             .collect();
         let platform = Self {
             ports: ports?,
-            _messenger: Messenger::start(&contract.world)?,
+            _messenger: webhooks::start(&contract.world)?,
+            _exporter: otlp::start(&contract.world)?,
             contract,
             tls,
             serving: Mutex::new(None),
@@ -257,6 +268,7 @@ impl World {
             command_key,
             changed: Notify::new(),
             authority,
+            traces: Traces::new(config.otlp.as_ref().is_some_and(|otlp| otlp.traces)),
             typesetter: OnceLock::new(),
             store: Mutex::new(store),
             switches: Mutex::new(Switches::default()),

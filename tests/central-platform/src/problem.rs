@@ -91,6 +91,11 @@ impl Problem {
         Self::new(status, "platform.fault", "a fault is switched on")
     }
 
+    /// Stable code, from a closed list.
+    pub(crate) fn code(&self) -> &str {
+        &self.code
+    }
+
     pub(crate) fn status(&self) -> u16 {
         self.status
     }

@@ -2,10 +2,8 @@
 //! configuration, and to nobody else. What is to be told is in the database with what it is about;
 //! it is sent until it is taken or a week is over. Nothing in a notice is about a citizen.
 
-use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::tz::{Offset, TimeZone};
@@ -14,15 +12,11 @@ use kiosk_sealing::hex;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Url};
 use ring::hmac;
-use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::config::Webhook;
+use crate::outbound::{self, Turn, Worker};
 use crate::platform::World;
 use crate::standing::{LEVELS, Place, problem_notice};
 use crate::store::{DueNotice, StoreError};
@@ -158,12 +152,6 @@ pub(crate) fn of_held_release(version: &str, reason: &str, taken_back: u64) -> V
     })
 }
 
-/// Sends what is to be told, until it is dropped.
-pub(crate) struct Messenger {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
 /// An address that is ready to be told something.
 struct Address {
     hook: Webhook,
@@ -172,69 +160,41 @@ struct Address {
     key: hmac::Key,
 }
 
-impl Messenger {
-    /// Starts to send; nothing is started where nobody wants to hear.
-    pub(crate) fn start(world: &Arc<World>) -> Result<Option<Self>, WebhookError> {
-        let hooks = &world.config.webhooks;
-        if hooks.is_empty() {
-            return Ok(None);
-        }
-        if hooks.len() > HOOKS_MAX {
-            return Err(WebhookError::TooMany);
-        }
-        let addresses: Result<Vec<Address>, WebhookError> = hooks
-            .iter()
-            .enumerate()
-            .map(|(place, hook)| Address::new(hook, place + 1))
-            .collect();
-        let addresses = addresses?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let mut rounds = Rounds {
-            world: Arc::clone(world),
-            addresses,
-            runtime,
-            stopped,
-        };
-        let thread = std::thread::Builder::new()
-            .name("notices".to_owned())
-            .spawn(move || while rounds.once().is_continue() {})?;
-        Ok(Some(Self {
-            stop: Some(stop),
-            thread: Some(thread),
-        }))
+/// Starts to send what is to be told; nothing is started where nobody wants to hear.
+pub(crate) fn start(world: &Arc<World>) -> Result<Option<Worker>, WebhookError> {
+    let hooks = &world.config.webhooks;
+    if hooks.is_empty() {
+        return Ok(None);
     }
+    if hooks.len() > HOOKS_MAX {
+        return Err(WebhookError::TooMany);
+    }
+    let addresses: Result<Vec<Address>, WebhookError> = hooks
+        .iter()
+        .enumerate()
+        .map(|(place, hook)| Address::new(hook, place + 1))
+        .collect();
+    let rounds = Rounds {
+        world: Arc::clone(world),
+        addresses: addresses?,
+    };
+    Ok(Some(Worker::start("notices", move |turn| {
+        rounds.once(turn)
+    })?))
 }
 
-impl Drop for Messenger {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread of notices panicked");
-        }
-    }
-}
-
-/// What the thread of notices works with. The database blocks, so that only what is sent, and the wait
-/// between two rounds, runs in the runtime.
+/// What the thread of notices works with.
 struct Rounds {
     world: Arc<World>,
     addresses: Vec<Address>,
-    runtime: Runtime,
-    /// An error means that the sender was dropped, which is a stop too.
-    stopped: oneshot::Receiver<()>,
 }
 
 impl Rounds {
     /// Tells each address what waits for it, as long as it takes it, and waits a while.
-    fn once(&mut self) -> ControlFlow<()> {
-        for place in 0..self.addresses.len() {
+    fn once(&self, turn: &mut Turn) -> ControlFlow<()> {
+        for address in &self.addresses {
             for _ in 0..WAITING_MAX {
-                match self.tell(place) {
+                match self.tell(address, turn) {
                     Ok(ControlFlow::Continue(true)) => {}
                     Ok(ControlFlow::Continue(false)) => break,
                     Ok(ControlFlow::Break(())) => return ControlFlow::Break(()),
@@ -245,31 +205,21 @@ impl Rounds {
                 }
             }
         }
-        let stopped = &mut self.stopped;
-        self.runtime.block_on(async {
-            tokio::select! {
-                _ = stopped => ControlFlow::Break(()),
-                () = tokio::time::sleep(LOOK_EVERY) => ControlFlow::Continue(()),
-            }
-        })
+        turn.pause(LOOK_EVERY)
     }
 
     /// Tells an address one notice; true when it took one.
-    fn tell(&mut self, place: usize) -> Result<ControlFlow<(), bool>, StoreError> {
+    fn tell(
+        &self,
+        address: &Address,
+        turn: &mut Turn,
+    ) -> Result<ControlFlow<(), bool>, StoreError> {
         let now = clock::now();
-        let address = &self.addresses[place];
         let due = self.world.store().due_notice(&address.hook.url, now)?;
         let Some(notice) = due else {
             return Ok(ControlFlow::Continue(false));
         };
-        let stopped = &mut self.stopped;
-        let outcome = self.runtime.block_on(async {
-            tokio::select! {
-                _ = stopped => None,
-                outcome = address.send(&notice, now) => Some(outcome),
-            }
-        });
-        let Some(outcome) = outcome else {
+        let Some(outcome) = turn.wait(address.send(&notice, now)) else {
             // Whether it was taken is not known: it is told again under the same number.
             return Ok(ControlFlow::Break(()));
         };
@@ -299,12 +249,7 @@ struct NotTaken;
 impl Address {
     fn new(hook: &Webhook, number: usize) -> Result<Self, WebhookError> {
         let no_address = || WebhookError::Address { number };
-        let url: Url = hook.url.parse().map_err(|_| no_address())?;
-        let is_here = url.host_str().is_some_and(is_this_machine);
-        let is_plain = url.scheme() == "http" && is_here;
-        if !is_plain && url.scheme() != "https" {
-            return Err(no_address());
-        }
+        let address = outbound::Address::parse(&hook.url).ok_or_else(no_address)?;
         if hook.secret.len() < 16 {
             return Err(WebhookError::Secret { number });
         }
@@ -313,11 +258,12 @@ impl Address {
         if !hook.levels.iter().all(is_level) || !hook.regions.iter().all(is_place) {
             return Err(WebhookError::Filter { number });
         }
-        let http = client(hook, is_plain).ok_or(WebhookError::Authority { number })?;
+        let http = address.client(hook.ca.as_deref(), SEND_MAX);
+        let http = http.ok_or(WebhookError::Authority { number })?;
         Ok(Self {
             key: hmac::Key::new(hmac::HMAC_SHA256, hook.secret.as_bytes()),
             hook: hook.clone(),
-            url,
+            url: address.url,
             http,
         })
     }
@@ -346,38 +292,6 @@ impl Address {
 fn signature(key: &hmac::Key, time: &str, body: &str) -> String {
     let tag = hmac::sign(key, format!("{time}.{body}").as_bytes());
     format!("sha256={}", hex(tag.as_ref()))
-}
-
-fn is_this_machine(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.parse::<IpAddr>()
-        .is_ok_and(|address| address.is_loopback())
-}
-
-/// A client that goes to the named address and nowhere else.
-fn client(hook: &Webhook, is_plain: bool) -> Option<Client> {
-    let mut roots = RootCertStore::empty();
-    if let Some(path) = &hook.ca {
-        for certificate in CertificateDer::pem_file_iter(path).ok()? {
-            roots.add(certificate.ok()?).ok()?;
-        }
-    }
-    if roots.is_empty() && !is_plain {
-        return None;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .ok()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Client::builder()
-        .timeout(SEND_MAX)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .tls_backend_preconfigured(tls)
-        .build()
-        .ok()
 }
 
 #[cfg(test)]

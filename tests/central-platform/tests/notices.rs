@@ -5,19 +5,20 @@
 
 #[path = "support/cluster.rs"]
 mod cluster;
+#[path = "support/listener.rs"]
+mod listener;
 #[path = "support/wire.rs"]
 #[expect(dead_code, reason = "only what was sent counts here")]
 mod wire;
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use central_platform::{Config, HoldRule, Platform, PlatformError, Webhook};
 use cluster::Cluster;
+use listener::{Listener, Told};
 use ring::hmac;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -34,21 +35,23 @@ enum On {
     Postgresql,
 }
 
-/// A request that a receiver got.
-struct Told {
-    headers: BTreeMap<String, String>,
-    body: String,
+/// A notice that came.
+trait Notice {
+    fn json(&self) -> Value;
+    /// Whether it is signed with the secret.
+    fn is_signed(&self) -> bool;
 }
 
-impl Told {
+impl Notice for Told {
     fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap()
+        assert_eq!(self.path, "/notices");
+        serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// Whether it is signed with the secret.
     fn is_signed(&self) -> bool {
         let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
-        let text = format!("{}.{}", self.headers["kiosk-time"], self.body);
+        let body = str::from_utf8(&self.body).unwrap();
+        let text = format!("{}.{body}", self.headers["kiosk-time"]);
         let signature = self.headers["kiosk-signature"]
             .strip_prefix("sha256=")
             .unwrap();
@@ -60,34 +63,18 @@ impl Told {
     }
 }
 
-/// Somebody who hears notices, and answers with the statuses given first, then with 204.
-struct Staff {
-    address: SocketAddr,
-    heard: Receiver<Told>,
-}
+/// Somebody who hears notices.
+struct Staff(Listener);
 
 impl Staff {
     fn new(first: &[&'static str]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (tell, heard) = sync_channel(64);
-        let mut statuses = first.to_vec();
-        statuses.reverse();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let status = statuses.pop().unwrap_or("204 No Content");
-                if answer(stream, status, &tell).is_none() {
-                    return;
-                }
-            }
-        });
-        Self { address, heard }
+        Self(Listener::new(first))
     }
 
     fn hook(&self, levels: &[&str], regions: &[&str]) -> Webhook {
         let words = |list: &[&str]| list.iter().map(|&word| word.to_owned()).collect();
         Webhook {
-            url: format!("http://{}/notices", self.address),
+            url: format!("http://{}/notices", self.0.address),
             secret: SECRET.to_owned(),
             levels: words(levels),
             regions: words(regions),
@@ -96,42 +83,15 @@ impl Staff {
     }
 
     fn next(&self) -> Told {
-        self.heard.recv_timeout(PATIENCE).unwrap()
+        self.0.heard.recv_timeout(PATIENCE).unwrap()
     }
 
     fn is_quiet(&self) -> bool {
         matches!(
-            self.heard.recv_timeout(QUIET),
+            self.0.heard.recv_timeout(QUIET),
             Err(RecvTimeoutError::Timeout)
         )
     }
-}
-
-/// Reads one request and answers it; none when nobody listens to what was heard.
-fn answer(mut stream: std::net::TcpStream, status: &str, tell: &SyncSender<Told>) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
-    let mut headers = BTreeMap::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        let line = line.trim_end();
-        if line.is_empty() {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(": ") {
-            headers.insert(name.to_ascii_lowercase(), value.to_owned());
-        }
-    }
-    let length: usize = headers
-        .get("content-length")
-        .map_or(0, |value| value.parse().unwrap());
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    let body = String::from_utf8(body).unwrap();
-    tell.send(Told { headers, body }).ok()?;
-    let head = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    drop(stream.write_all(head.as_bytes()));
-    Some(())
 }
 
 fn start(directory: &Path, on: On, hooks: Vec<Webhook>) -> Platform {
@@ -213,7 +173,8 @@ fn what_is_new_about_a_ticket_is_told_signed_and_without_what_people_wrote(on: O
                 "{text}"
             );
             assert!(text.contains("11月22日 13:30"), "{text}");
-            assert!(!told.body.contains("测试一") && !told.body.contains("tech-3"));
+            let text = String::from_utf8_lossy(&told.body);
+            assert!(!text.contains("测试一") && !text.contains("tech-3"));
             assert!(Uuid::parse_str(&told.headers["kiosk-notice"]).is_ok());
         }
     }
@@ -259,7 +220,7 @@ fn what_nobody_takes_is_told_again_and_no_redirection_is_followed() {
     let directory = tempfile::tempdir().unwrap();
     let trap = Staff::new(&[]);
     let redirection: &'static str =
-        Box::leak(format!("307 x\r\nLocation: http://{}/", trap.address).into_boxed_str());
+        Box::leak(format!("307 x\r\nLocation: http://{}/", trap.0.address).into_boxed_str());
     let staff = Staff::new(&["500 x", redirection, "404 x"]);
     let platform = start(directory.path(), On::Sqlite, vec![staff.hook(&[], &[])]);
     ticket(&platform, 1, "open", "village");
@@ -287,15 +248,8 @@ fn a_notice_outlives_the_platform() {
     platform.stop();
     let listener = TcpListener::bind(deaf).unwrap();
     let platform = start(directory.path(), On::Sqlite, vec![hook]);
-    let (tell, heard) = sync_channel(4);
-    std::thread::spawn(move || {
-        let (stream, _) = listener.accept().unwrap();
-        answer(stream, "200 OK", &tell)
-    });
-    assert_eq!(
-        heard.recv_timeout(PATIENCE).unwrap().json()["event"],
-        "ticket.opened"
-    );
+    let late = Staff(Listener::on(listener, &[]));
+    assert_eq!(late.next().json()["event"], "ticket.opened");
     drop(platform);
 }
 

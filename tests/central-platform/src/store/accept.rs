@@ -32,7 +32,7 @@ pub(crate) enum Road {
 }
 
 impl Road {
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Network => "network",
             Self::Bundle => "bundle",
