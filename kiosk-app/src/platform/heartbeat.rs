@@ -78,6 +78,8 @@ pub struct UpdateVitals {
     pub metadata_expires: Option<Timestamp>,
     /// The set of items of the region.
     pub items_version: Option<String>,
+    /// When the operator's signatures of the items end.
+    pub items_metadata_expires: Option<Timestamp>,
 }
 
 /// A release that was taken back.

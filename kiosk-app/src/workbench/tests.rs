@@ -1413,8 +1413,9 @@ fn whoever_is_called_back_before_the_second_factor_does_not_come_in() {
 /// Writes what the updater tells.
 fn tell(place: &Place, name: &str, value: &serde_json::Value) {
     let directory = place.path("updater");
-    fs::create_dir_all(&directory).unwrap();
-    fs::write(directory.join(name), value.to_string()).unwrap();
+    let path = directory.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, value.to_string()).unwrap();
 }
 
 fn page_text(facts: &Facts) -> String {
@@ -1527,6 +1528,11 @@ fn a_release_that_was_taken_back_is_told_with_its_reason_and_has_one_ticket() {
         },
     });
     tell(&place, super::update::STATUS, &status);
+    let items = serde_json::json!({
+        "format": 1, "at": "2026-11-22T12:00:00Z", "version": null, "code": null, "words": "",
+        "metadata_expires": "2026-12-24T00:00:00Z",
+    });
+    tell(&place, super::update::ITEMS_STATUS, &items);
     let mut stand = place.start(at(0));
     stand.bench.turn(at(1));
     stand.bench.turn(at(60));
@@ -1546,6 +1552,7 @@ fn a_release_that_was_taken_back_is_told_with_its_reason_and_has_one_ticket() {
         "1.4.2",
         "已换回原来的",
         "update.device-lost",
+        "事项签名有效期到 | 2026-12-24",
     ] {
         assert!(page.contains(words), "{words}: {page}");
     }

@@ -24,6 +24,8 @@ use crate::problem;
 pub const WISH: &str = "update-from-stick.json";
 /// Names of what the updater tells, in its own directory.
 pub const STATUS: &str = "status.json";
+/// What it tells of the region's items, below that directory.
+pub const ITEMS_STATUS: &str = "items/status.json";
 /// How an update from a stick goes. In two parts: it looks like a problem code and is none.
 pub const PROGRESS: &str = concat!("stick", ".json");
 /// Largest file of the updater that is read, in bytes; its status has one KiB.
@@ -82,6 +84,16 @@ pub struct UpdateStatus {
     /// The last return to an earlier program.
     #[serde(default)]
     pub last_roll_back: Option<TakenBack>,
+    /// When the operator's signatures end.
+    #[serde(default)]
+    pub metadata_expires: Option<Timestamp>,
+}
+
+/// What the updater tells of the region's items.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ItemsStatus {
+    /// When it looked.
+    pub at: Timestamp,
     /// When the operator's signatures end.
     #[serde(default)]
     pub metadata_expires: Option<Timestamp>,
@@ -147,11 +159,21 @@ pub fn read_status(bytes: &[u8]) -> Option<UpdateStatus> {
     Some(status)
 }
 
+/// Reads what the updater tells of items; `None` for anything else. Bounded, never panics.
+pub fn read_items_status(bytes: &[u8]) -> Option<ItemsStatus> {
+    read(bytes)
+}
+
 /// What the heartbeat tells of the updater that keeps its files in `updater`, and of the set of items that
 /// is offered; `None` where no updater has run.
 pub(crate) fn vitals(updater: &Path, items_version: Option<&str>) -> Option<UpdateVitals> {
     let status = read_status(&bytes_of(&updater.join(STATUS))?)?;
-    Some(reported(status, items_version))
+    let items = bytes_of(&updater.join(ITEMS_STATUS));
+    let items = items.and_then(|bytes| read_items_status(&bytes));
+    Some(UpdateVitals {
+        items_metadata_expires: items.and_then(|items| items.metadata_expires),
+        ..reported(status, items_version)
+    })
 }
 
 /// A status in the words of the contract. Whatever the file holds, the report stays within its bounds:
@@ -171,6 +193,7 @@ fn reported(status: UpdateStatus, items_version: Option<&str>) -> UpdateVitals {
         }),
         metadata_expires: status.metadata_expires,
         items_version: items_version.map(|version| cut(version, WORD_CHARS_MAX)),
+        items_metadata_expires: None,
     }
 }
 
@@ -278,6 +301,11 @@ impl Update {
     /// What the updater tells of itself; `None` where there is none, or none has run.
     pub(super) fn status(&self) -> Option<UpdateStatus> {
         read_status(&self.bytes(STATUS)?)
+    }
+
+    /// What the updater tells of items.
+    pub(super) fn items_status(&self) -> Option<ItemsStatus> {
+        read_items_status(&self.bytes(ITEMS_STATUS)?)
     }
 
     /// True while an update from a stick is on its way.
@@ -485,6 +513,30 @@ mod tests {
         assert_eq!(back.version, "1.4.3");
         assert_eq!(back.reason.chars().count(), REASON_CHARS_MAX);
         assert_eq!(vitals(Path::new("/nonexistent"), None), None);
+    }
+
+    #[test]
+    fn the_end_of_both_repositories_signatures_is_reported() {
+        let directory = tempfile::tempdir().unwrap();
+        let status = |name: &str, end: &str| {
+            let path = directory.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let text = format!(
+                r#"{{"format":1,"at":"2026-11-22T12:00:00Z","version":null,"code":null,"words":"",
+                    "phase":"up-to-date","metadata_expires":{end}}}"#
+            );
+            std::fs::write(path, text).unwrap();
+        };
+        status(STATUS, r#""2026-12-06T00:00:00Z""#);
+        let told = || vitals(directory.path(), None).unwrap();
+        // A terminal whose items come with the program has nothing to tell of.
+        assert_eq!(told().items_metadata_expires, None);
+        status(ITEMS_STATUS, r#""2026-12-01T00:00:00Z""#);
+        let end = "2026-12-01T00:00:00Z".parse().ok();
+        assert_eq!(told().items_metadata_expires, end);
+        assert_ne!(told().metadata_expires, end);
+        std::fs::write(directory.path().join(ITEMS_STATUS), "{").unwrap();
+        assert_eq!(told().items_metadata_expires, None);
     }
 
     #[test]

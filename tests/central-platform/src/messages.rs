@@ -213,6 +213,8 @@ pub(crate) struct UpdateState {
     pub(crate) metadata_expires: Option<jiff::Timestamp>,
     #[serde(default)]
     pub(crate) items_version: Option<String>,
+    #[serde(default)]
+    pub(crate) items_metadata_expires: Option<jiff::Timestamp>,
 }
 
 /// The release that a terminal took back last.

@@ -8,12 +8,15 @@ use std::fmt::{self, Display, Write};
 use jiff::Timestamp;
 
 use crate::messages::{Heartbeat, UpdateState};
-use crate::standing::{DEVICE_STATES, LEVELS, Standing, UPDATE_STATES, action, code, update_state};
+use crate::standing::{LEVELS, Standing, UPDATE_STATES, action, code, update_state};
 use crate::store::ReleaseOutcome;
 use crate::telemetry::{CAUSES, OUTCOMES};
 
 /// Media type, version and encoding of the text.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The state of a device with which all is well.
+const ONLINE: &str = "online";
 
 /// Kind of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,10 +258,10 @@ const FAMILIES: &[Family] = &[
             })
         },
     ),
-    family(
-        Kind::StateSet,
+    gauge(
         "kiosk_device_state",
-        "The state that a device is in.",
+        "",
+        "1 for the state that a device is in, 0 for online where that is another one.",
         device_states,
     ),
     gauge(
@@ -430,18 +433,29 @@ const FAMILIES: &[Family] = &[
         "kiosk_update_metadata_expiry_timestamp_seconds",
         "seconds",
         "When the metadata of a repository ends.",
-        |standing, out| match update(standing).and_then(|update| update.metadata_expires) {
-            Some(at) => {
-                let labels = [
-                    ("terminal", standing.place.terminal.as_str()),
-                    ("repository", "program"),
-                ];
-                out.put(&labels, seconds(at))
-            }
-            None => Ok(()),
-        },
+        metadata_ends,
     ),
 ];
+
+/// When the metadata of each repository ends, as far as the terminal knows.
+fn metadata_ends(standing: &Standing, out: &mut Samples<'_>) -> fmt::Result {
+    let Some(update) = update(standing) else {
+        return Ok(());
+    };
+    for (repository, end) in [
+        ("program", update.metadata_expires),
+        ("items", update.items_metadata_expires),
+    ] {
+        if let Some(end) = end {
+            let labels = [
+                ("terminal", standing.place.terminal.as_str()),
+                ("repository", repository),
+            ];
+            out.put(&labels, seconds(end))?;
+        }
+    }
+    Ok(())
+}
 
 fn of_heartbeat<T: Display>(
     standing: &Standing,
@@ -483,16 +497,18 @@ fn device_states(standing: &Standing, out: &mut Samples<'_>) -> fmt::Result {
         if !seen.insert(device.id.as_str()) {
             continue;
         }
+        // Of a state set most would be zeros, and of twenty thousand terminals more than a scrape bears.
+        // `online` always stands there, so that it can be asked for whom it is not true.
         let own = device.state.as_str();
-        let unknown = (!DEVICE_STATES.contains(&own)).then_some(own);
-        for state in DEVICE_STATES.into_iter().chain(unknown) {
+        let online = (own != ONLINE).then_some((ONLINE, 0));
+        for (state, value) in online.into_iter().chain([(own, 1)]) {
             let labels = [
                 ("terminal", standing.place.terminal.as_str()),
                 ("device", &device.id),
                 ("class", &device.class),
-                ("kiosk_device_state", state),
+                ("state", state),
             ];
-            out.put(&labels, u8::from(state == own))?;
+            out.put(&labels, value)?;
         }
     }
     Ok(())
@@ -584,12 +600,14 @@ mod tests {
                 {"id": "slips", "class": "slip-printer", "state": "user-error",
                     "faults": ["printer.media-empty", "printer.media-empty", "测\"\n"]},
                 {"id": "slips", "class": "slip-printer", "state": "online", "faults": []},
+                {"id": "card", "class": "id-card-reader", "state": "online", "faults": []},
                 {"id": "b\"\\\n\u{1b}", "class": "camera", "state": "of-tomorrow", "faults": []}],
             "audit": {"sequence": 5, "head": "a", "signed": ""},
             "usage": {"visits": 3, "transactions": 2, "prints": 4}, "desired_version": 1,
             "catalogue_etag": "",
             "update": {"version": "1.4.1", "slot": "a", "state": "rolled-back",
-                "metadata_expires": "2026-12-22T01:00:00Z"},
+                "metadata_expires": "2026-12-22T01:00:00Z",
+                "items_metadata_expires": "2026-12-01T01:00:00Z"},
         });
         Standing {
             place: Place {
@@ -774,6 +792,24 @@ mod tests {
     }
 
     #[test]
+    fn a_device_has_one_line_or_two() {
+        let text = text(&[standing("T001")]);
+        let of = |class: &str| {
+            let lines = text
+                .lines()
+                .filter(|line| line.starts_with("kiosk_device_state{"));
+            lines.filter(|line| line.contains(class)).count()
+        };
+        // It is online; it is in need of somebody; it is in a state of tomorrow.
+        assert_eq!(of("class=\"id-card-reader\",state=\"online\"} 1"), 1);
+        assert_eq!(of("class=\"id-card-reader\""), 1);
+        assert_eq!(
+            (of("class=\"slip-printer\""), of("class=\"camera\"")),
+            (2, 2)
+        );
+    }
+
+    #[test]
     fn values_are_what_was_reported() {
         let text = text(&[standing("T001")]);
         for line in [
@@ -783,15 +819,17 @@ mod tests {
             "kiosk_clock_offset_seconds{terminal=\"T001\"} -3",
             "kiosk_queue_waiting{terminal=\"T001\",upstream=\"\"} 2",
             "kiosk_queue_dead{terminal=\"T001\",upstream=\"\"} 1",
-            "kiosk_device_state{terminal=\"T001\",device=\"slips\",class=\"slip-printer\",kiosk_device_state=\"user-error\"} 1",
-            "kiosk_device_state{terminal=\"T001\",device=\"slips\",class=\"slip-printer\",kiosk_device_state=\"online\"} 0",
-            "kiosk_device_state{terminal=\"T001\",device=\"b\\\"\\\\\\n\",class=\"camera\",kiosk_device_state=\"of-tomorrow\"} 1",
+            "kiosk_device_state{terminal=\"T001\",device=\"slips\",class=\"slip-printer\",state=\"user-error\"} 1",
+            "kiosk_device_state{terminal=\"T001\",device=\"slips\",class=\"slip-printer\",state=\"online\"} 0",
+            "kiosk_device_state{terminal=\"T001\",device=\"b\\\"\\\\\\n\",class=\"camera\",state=\"of-tomorrow\"} 1",
             "kiosk_device_fault{terminal=\"T001\",device=\"slips\",class=\"slip-printer\",code=\"printer.media-empty\",action=\"clear\"} 1",
             "kiosk_device_fault{terminal=\"T001\",device=\"slips\",class=\"slip-printer\",code=\"general.unknown\",action=\"maintenance\"} 1",
             "kiosk_tickets_overdue{terminal=\"T001\",level=\"village\"} 1",
             "kiosk_tickets_open{terminal=\"T001\",level=\"vendor\"} 2",
             "kiosk_update_state{terminal=\"T001\",kiosk_update_state=\"rolled-back\"} 1",
             "kiosk_update_rollbacks_total{terminal=\"T001\",code=\"health.device\"} 2",
+            "kiosk_update_metadata_expiry_timestamp_seconds{terminal=\"T001\",repository=\"program\"} 1797901200",
+            "kiosk_update_metadata_expiry_timestamp_seconds{terminal=\"T001\",repository=\"items\"} 1796086800",
             "kiosk_update_release_halted{version=\"1.4.2\"} 1",
             "kiosk_visits_abandoned_total{terminal=\"T001\",cause=\"line\"} 4",
         ] {

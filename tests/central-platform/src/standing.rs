@@ -35,17 +35,6 @@ pub(crate) const UPDATE_STATES: [&str; 6] = [
     "halted",
     "problem",
 ];
-/// States of a device, as `kiosk devices --json` says them.
-pub(crate) const DEVICE_STATES: [&str; 8] = [
-    "online",
-    "offline",
-    "starting",
-    "device-busy",
-    "user-error",
-    "no-device",
-    "power-off",
-    "hardware-error",
-];
 /// Who acts on a ticket.
 pub(crate) const LEVELS: [&str; 4] = ["village", "town", "city", "vendor"];
 

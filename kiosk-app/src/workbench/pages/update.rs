@@ -15,10 +15,13 @@ impl Bench {
     pub(super) fn update_page(&self, lang: Lang, now: Moment) -> Facts {
         let status = self.update.status();
         let standing = self.update.standing(now);
-        let rows = status.as_ref().map_or_else(
+        let mut rows = status.as_ref().map_or_else(
             || vec![running(None, lang)],
             |status| status_rows(status, lang),
         );
+        let items = self.update.items_status();
+        let end = items.and_then(|items| items.metadata_expires);
+        rows.extend(end.map(|at| named(lang, "bench.items-signed-until", minute(at))));
         let mut page = facts([
             section(lang, "bench.update-now", rows),
             section(lang, "bench.update-stick", stick_rows(&standing, lang)),

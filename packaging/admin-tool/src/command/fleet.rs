@@ -699,6 +699,10 @@ fn description(said: &Value) -> Vec<String> {
         ("metadata until", cell(&beat["update"]["metadata_expires"])),
         ("items", cell(&beat["update"]["items_version"])),
         (
+            "items' metadata until",
+            cell(&beat["update"]["items_metadata_expires"]),
+        ),
+        (
             "queue",
             format!(
                 "{} waiting, {} refused",
