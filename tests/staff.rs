@@ -840,6 +840,31 @@ fn an_act_that_is_never_answered_does_not_hold_the_page_for_ever() {
 }
 
 #[test]
+fn what_was_said_follows_the_language_or_is_silent() {
+    let mut stage = enter(Role::Technician);
+    stage.choose("act:retry:slip-printer");
+    stage.wait(301);
+    let no_answer = kiosk_app::problem::get("staff.no-answer");
+    assert_eq!(page(&stage).warning, no_answer.title(Lang::ZhHans));
+    stage.touch(Touch::Language(Language::En));
+    assert_eq!(page(&stage).warning, no_answer.title(Lang::En));
+    stage.touch(Touch::Language(Language::ZhHans));
+    // What the workbench wrote knows one language: that in which it was asked.
+    stage.effects.clear();
+    stage.choose("act:retry:slip-printer");
+    let (ticket, _) = asked(&mut stage);
+    stage.touch(Touch::Language(Language::ZhHant));
+    let words = "已经重试".to_owned();
+    let is_done = true;
+    answer(&mut stage, ticket, Found::Said { words, is_done });
+    assert!(!page(&stage).intro.contains("已经重试"));
+    stage.touch(Touch::Language(Language::ZhHans));
+    assert_eq!(page(&stage).intro, "已经重试");
+    stage.touch(Touch::Language(Language::En));
+    assert!(!page(&stage).intro.contains("已经重试"));
+}
+
+#[test]
 fn facts_of_a_page_that_was_left_are_dropped_and_missing_ones_are_said() {
     let mut stage = enter(Role::Technician);
     stage.choose("topic:devices");

@@ -156,6 +156,40 @@ enum Leaf {
     Report(report::Report),
 }
 
+/// An act that has not been answered.
+#[derive(Debug)]
+struct OnItsWay {
+    ticket: Ticket,
+    since: Duration,
+    /// The language in which the answer will come.
+    lang: Lang,
+}
+
+/// A sentence over the page. What can be said again is kept as a key, so that it follows the language.
+#[derive(Debug)]
+enum Said {
+    /// A text of ours, by its key.
+    Text(&'static str),
+    /// A problem, by its code.
+    Problem(&'static str),
+    /// What the workbench wrote, which knows figures and names that are nowhere else. In another
+    /// language it is not shown; it comes back with its own.
+    Sentence { words: String, lang: Lang },
+}
+
+impl Said {
+    fn words(&self, lang: Lang) -> Option<&str> {
+        match self {
+            Self::Text(key) => Some(text(lang, key)),
+            Self::Problem(code) => Some(crate::problem::get(code).title(lang)),
+            Self::Sentence {
+                words,
+                lang: written,
+            } => (*written == lang).then_some(words),
+        }
+    }
+}
+
 /// Where a member of staff is.
 #[derive(Debug)]
 pub(super) struct Mode {
@@ -163,9 +197,9 @@ pub(super) struct Mode {
     /// Never empty; the last is on the glass.
     leaves: Vec<Leaf>,
     /// Acts on their way, and since when.
-    acts: Vec<(Ticket, Duration)>,
-    /// How the last act went, until another page is opened.
-    said: Option<(String, bool)>,
+    acts: Vec<OnItsWay>,
+    /// How the last act went and whether well, until another page is opened.
+    said: Option<(Said, bool)>,
     /// Devices that this mode records.
     recordings: BTreeSet<String>,
     /// Last outcome of each test of this mode, by test and device: the "before" of the next.
@@ -687,10 +721,9 @@ impl Mode {
             return;
         }
         let before = self.acts.len();
-        self.acts.retain(|(_, since)| now < *since + ACT_LIMIT);
+        self.acts.retain(|act| now < act.since + ACT_LIMIT);
         if self.acts.len() < before {
-            let problem = crate::problem::get("staff.no-answer");
-            self.said = Some((problem.title(hand.sight.lang).to_owned(), false));
+            self.said = Some((Said::Problem("staff.no-answer"), false));
             // Whoever waited for it is here, and has to read this.
             hand.is_active = true;
         }
@@ -709,8 +742,7 @@ impl Mode {
                 } else if let Found::Refused { code, .. } = found
                     && !self.facts_refused(ticket, code)
                 {
-                    let words = crate::problem::get(code).title(hand.sight.lang).to_owned();
-                    self.act_over(ticket, words, false, hand);
+                    self.act_over(ticket, |_| Some(Said::Problem(code)), false, hand);
                 }
             }
             Found::PutOut { why } => {
@@ -720,7 +752,7 @@ impl Mode {
             }
             Found::Facts(facts) => self.facts_found(ticket, facts, hand.uptime()),
             Found::Said { words, is_done } => {
-                self.act_over(ticket, words.clone(), *is_done, hand);
+                self.act_over(ticket, |lang| sentence(words, lang), *is_done, hand);
             }
             Found::Recorded {
                 words,
@@ -729,12 +761,8 @@ impl Mode {
                 self.outcome_kept(ticket, *of_outcome);
                 // In a row of tests the page is another one by now.
                 let is_past = matches!(self.leaves.last(), Some(Leaf::Testing(_) | Leaf::Facts(_)));
-                let words = if is_past {
-                    String::new()
-                } else {
-                    words.clone()
-                };
-                self.act_over(ticket, words, true, hand);
+                let words = if is_past { "" } else { words };
+                self.act_over(ticket, |lang| sentence(words, lang), true, hand);
             }
             Found::Report { pages, certificate } => {
                 self.report_made(ticket, pages, certificate, hand);
@@ -749,26 +777,34 @@ impl Mode {
         }
         let lang = hand.sight.lang;
         let ticket = hand.ask(Work::Act { act, lang });
-        self.acts.push((ticket, hand.uptime()));
+        self.acts.push(OnItsWay {
+            ticket,
+            since: hand.uptime(),
+            lang,
+        });
         Some(ticket)
     }
 
-    /// True when the ticket was that of an act on its way.
-    fn act_ended(&mut self, ticket: Ticket, hand: &mut Hand<'_>) -> bool {
-        let Some(at) = self.acts.iter().position(|(waited, _)| *waited == ticket) else {
-            return false;
-        };
-        self.acts.remove(at);
+    /// The language of its answer when the ticket was that of an act on its way.
+    fn act_ended(&mut self, ticket: Ticket, hand: &mut Hand<'_>) -> Option<Lang> {
+        let at = self.acts.iter().position(|act| act.ticket == ticket)?;
         hand.is_active = true;
-        true
+        Some(self.acts.remove(at).lang)
     }
 
-    fn act_over(&mut self, ticket: Ticket, words: String, is_done: bool, hand: &mut Hand<'_>) {
-        if !self.act_ended(ticket, hand) {
+    /// An act has been answered; an answer without words leaves those that stand there.
+    fn act_over(
+        &mut self,
+        ticket: Ticket,
+        said: impl FnOnce(Lang) -> Option<Said>,
+        is_done: bool,
+        hand: &mut Hand<'_>,
+    ) {
+        let Some(lang) = self.act_ended(ticket, hand) else {
             return;
-        }
-        if !words.is_empty() {
-            self.said = Some((words, is_done));
+        };
+        if let Some(said) = said(lang) {
+            self.said = Some((said, is_done));
         }
         self.renew(hand);
     }
@@ -812,11 +848,22 @@ impl Mode {
             page.seconds_left = u32::try_from(left.as_secs()).ok();
         }
         page.is_busy |= !self.acts.is_empty();
-        match &self.said {
-            Some((words, true)) => words.clone_into(&mut page.intro),
-            Some((words, false)) => words.clone_into(&mut page.warning),
-            None => {}
+        if let Some((said, is_done)) = &self.said
+            && let Some(words) = said.words(sight.lang)
+        {
+            let place = if *is_done {
+                &mut page.intro
+            } else {
+                &mut page.warning
+            };
+            words.clone_into(place);
         }
         page
     }
+}
+
+/// What the workbench wrote; `None` when it had nothing to say.
+fn sentence(words: &str, lang: Lang) -> Option<Said> {
+    let words = words.to_owned();
+    (!words.is_empty()).then_some(Said::Sentence { words, lang })
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::ids::{Button, Calibration, Id, KEEP_HOURS, Plain, topic_word};
 use super::menu::{self, action, row};
-use super::{Hand, Leaf, Mode, SHOW_LIMIT, Sight, access};
+use super::{Hand, Leaf, Mode, SHOW_LIMIT, Said, Sight, access};
 use crate::event::Ticket;
 use crate::logging::LEVELS;
 use crate::problem;
@@ -380,7 +380,7 @@ impl Mode {
         } else {
             "staff.day-opened-now"
         };
-        self.said = Some((text(hand.sight.lang, key).to_owned(), true));
+        self.said = Some((Said::Text(key), true));
         self.renew(hand);
     }
 

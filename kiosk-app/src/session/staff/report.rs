@@ -4,9 +4,8 @@ use kiosk_ui::{Picture, StaffPage};
 
 use super::ids::{Button, Id, Plain};
 use super::menu::action;
-use super::{Hand, Leaf, Mode, Sight};
+use super::{Hand, Leaf, Mode, Said, Sight};
 use crate::event::{PrintNews, Ticket};
-use crate::problem;
 use crate::words::{fill, text};
 
 /// What of the report is shown.
@@ -32,7 +31,7 @@ impl Mode {
         certificate: &str,
         hand: &mut Hand<'_>,
     ) {
-        if !self.act_ended(ticket, hand) {
+        if self.act_ended(ticket, hand).is_none() {
             return;
         }
         self.report = Some((pages.to_vec(), certificate.to_owned()));
@@ -57,18 +56,16 @@ impl Mode {
             return;
         }
         hand.is_active = true;
-        let lang = hand.sight.lang;
-        let words = |code: &str| problem::get(code).title(lang).to_owned();
         match news {
             PrintNews::Presented => {
                 self.printing = None;
-                self.said = Some((text(lang, "staff.printed").to_owned(), true));
+                self.said = Some((Said::Text("staff.printed"), true));
             }
             PrintNews::Failed(code) => {
                 self.printing = None;
-                self.said = Some((words(code), false));
+                self.said = Some((Said::Problem(code), false));
             }
-            PrintNews::Stopped(code) => self.said = Some((words(code), false)),
+            PrintNews::Stopped(code) => self.said = Some((Said::Problem(code), false)),
             PrintNews::Resumed => self.said = None,
             PrintNews::Progress(_) | PrintNews::Taken => {}
         }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::facts::mark;
 use super::ids::{Button, Id, Plain};
 use super::menu::{action, fact, row};
-use super::{Hand, Leaf, Mode, Sight, access};
+use super::{Hand, Leaf, Mode, Said, Sight, access};
 use crate::event::{Event, Standing, Ticket};
 use crate::problem;
 use crate::selftest::{self, Outcome, Plan, Run, Setting, Verdict, figure_name, figure_value};
@@ -299,8 +299,7 @@ impl Mode {
                 return;
             }
         }
-        let words = text(hand.sight.lang, "staff.tests-over").to_owned();
-        self.said = Some((words, true));
+        self.said = Some((Said::Text("staff.tests-over"), true));
         self.renew(hand);
     }
 
