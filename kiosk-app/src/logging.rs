@@ -103,6 +103,11 @@ pub fn open() {
     });
 }
 
+/// The level of a line of the log: the word behind the time; a word further on is somebody's message.
+pub(crate) fn level_of_line(line: &str) -> Option<&str> {
+    line.split_whitespace().nth(1)
+}
+
 /// The log of this process; one that cannot be changed when it was never opened here.
 pub fn current() -> Log {
     LOG.get().cloned().unwrap_or_else(Log::fixed)

@@ -12,7 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::bench::Bench;
-use super::pages::{consumable_of, remedy, sentence};
+use super::pages::{consumable_of, minute, remedy, sentence};
 use super::readiness::{self, ReportError, Subject};
 use super::slips::StaffSlip;
 use super::sticks::{self, StickTrouble};
@@ -438,8 +438,8 @@ impl Bench {
             self.config.terminal.id,
             compact(now)
         );
-        let text = log_text(errors_only);
-        sticks::write(path, &name, text.as_bytes())?;
+        let file = log_file(&self.config.terminal.id, errors_only, lang, now);
+        sticks::write(path, &name, file.as_bytes())?;
         Ok(words(fill(lang, "bench.done-file", &[("name", &name)])))
     }
 
@@ -642,10 +642,29 @@ pub(super) fn log_text(errors_only: bool) -> String {
     text
 }
 
+/// The log as a file: what it holds and what it does not, so that nobody takes a selection for the
+/// whole; then the lines.
+fn log_file(terminal: &str, errors_only: bool, lang: Lang, now: Moment) -> String {
+    let key = if errors_only {
+        "bench.log-holds-errors"
+    } else {
+        "bench.log-holds-all"
+    };
+    let at = minute(now.at);
+    let head = fill(lang, key, &[("terminal", terminal), ("at", &at)]);
+    let lines = log_text(errors_only);
+    if lines.is_empty() {
+        let empty = text(lang, "bench.log-empty");
+        return format!("# {head}\n# {empty}\n");
+    }
+    format!("# {head}\n{lines}")
+}
+
 /// Lines of the log; with `errors_only` those of warnings and errors.
 fn select(text: &str, errors_only: bool) -> String {
-    let is_wanted =
-        |line: &&str| !errors_only || line.contains(" WARN ") || line.contains(" ERROR ");
+    let is_wanted = |line: &&str| {
+        !errors_only || matches!(logging::level_of_line(line), Some("WARN" | "ERROR"))
+    };
     let lines: Vec<&str> = text.lines().filter(is_wanted).collect();
     if lines.is_empty() {
         return String::new();

@@ -20,6 +20,7 @@ use super::bench::Bench;
 use super::readiness::TestLine;
 use super::{Facts, Topic};
 use crate::clock::{self, Moment};
+use crate::logging;
 use crate::problem;
 use crate::selftest;
 use crate::session::staff::ids::{Button, Id};
@@ -193,12 +194,10 @@ fn log_page(errors_only: bool, lang: Lang) -> Facts {
 }
 
 fn log_row(line: &str) -> StaffRow {
-    let mark = if line.contains(" ERROR ") {
-        Mark::Bad
-    } else if line.contains(" WARN ") {
-        Mark::Caution
-    } else {
-        Mark::None
+    let mark = match logging::level_of_line(line) {
+        Some("ERROR") => Mark::Bad,
+        Some("WARN") => Mark::Caution,
+        _ => Mark::None,
     };
     let (time, rest) = line.split_once(' ').unwrap_or(("", line));
     StaffRow {

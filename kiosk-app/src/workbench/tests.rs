@@ -991,6 +991,55 @@ fn evidence_and_log_go_onto_a_stick_whole_or_not_at_all() {
 }
 
 #[test]
+fn an_export_of_errors_holds_warnings_and_errors_says_so_and_names_nobody() {
+    crate::logging::open();
+    let place = Place::new();
+    let stick = place.stick();
+    let mut stand = place.start(at(0));
+    stand.come_in(&place, Role::Inspector, at(1));
+    tracing::info!("a quiet line that speaks of an ERROR and of a WARN here");
+    tracing::warn!("a printer without paper");
+    tracing::error!("a leak: 11010519491231002X and 13800138000");
+    let errors_only = true;
+    let page = stand.show(Topic::Log { errors_only }, at(2));
+    let rows = &page.sections[0].rows;
+    assert!(
+        rows.iter()
+            .all(|row| matches!(row.mark, Mark::Bad | Mark::Caution))
+    );
+    assert!(
+        page.acts
+            .iter()
+            .any(|act| act.id == "act:export-log-errors")
+    );
+    let log = Act::ExportLog {
+        stick: stick.clone(),
+        errors_only,
+    };
+    assert!(stand.act(log, at(3)).0);
+    let file = fs::read_dir(&stick)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    assert!(file.to_string_lossy().ends_with("-errors.txt"), "{file:?}");
+    let text = fs::read_to_string(&file).unwrap();
+    let (head, lines) = text.split_once('\n').unwrap();
+    assert!(head.starts_with("# 终端 T001") && head.contains("警告（WARN）和错误（ERROR）"));
+    assert!(lines.contains("a printer without paper") && lines.contains("a leak: "));
+    let of_level = |line: &str| line.contains(" WARN ") || line.contains(" ERROR ");
+    assert!(
+        lines.lines().all(of_level) && !lines.contains("a quiet line"),
+        "{lines}"
+    );
+    assert!(
+        !lines.contains("110105") && !lines.contains("13800138000"),
+        "{lines}"
+    );
+}
+
+#[test]
 fn an_empty_queue_writes_nothing_and_a_stick_without_receipts_is_told() {
     let place = Place::new();
     let stick = place.stick();
