@@ -18,6 +18,7 @@ use std::time::Duration;
 use kiosk_device::wire;
 use kiosk_documents::{Bits, DocumentError, Offset, Template, Typesetter, pdf_shifted, qr_svg};
 
+use super::run::NO_SENSOR;
 use super::step::Sheet;
 use super::{Finding, Part};
 use crate::clock;
@@ -508,14 +509,14 @@ fn store(surroundings: &mut Surroundings, finding: &mut Finding) {
 
 fn sensors(surroundings: &Surroundings, finding: &mut Finding) {
     let Ok(zones) = std::fs::read_dir(surroundings.sys.join("class/thermal")) else {
-        return finding.figure("temperature", "-");
+        return finding.wrong(NO_SENSOR);
     };
     let warmest = zones
         .take(ENTRIES_MAX)
         .filter_map(|zone| temperature(&told(&zone.ok()?.path().join("temp"))))
         .max();
     let Some(celsius) = warmest else {
-        return finding.figure("temperature", "-");
+        return finding.wrong(NO_SENSOR);
     };
     finding.figure("temperature", format!("{celsius} °C"));
     if celsius >= HOT_CELSIUS {

@@ -88,9 +88,13 @@ fn memory_is_read_from_the_kernel_and_tried() {
 #[test]
 fn a_hot_machine_fails_and_one_without_sensors_does_not() {
     let mut machine = Bench::new();
-    assert_eq!(machine.look(Part::Sensors).figures["temperature"], "-");
-    machine.put("sys/class/thermal/thermal_zone0/temp", "41000\n");
+    let none = machine.look(Part::Sensors);
+    assert_eq!(none.problem, Some("test.no-sensor"));
+    assert!(none.figures.is_empty(), "nothing was measured");
     machine.put("sys/class/thermal/thermal_zone1/temp", "-274000\n");
+    let none = machine.look(Part::Sensors);
+    assert_eq!(none.problem, Some("test.no-sensor"), "one that is broken");
+    machine.put("sys/class/thermal/thermal_zone0/temp", "41000\n");
     let finding = machine.look(Part::Sensors);
     assert_eq!(finding.figures["temperature"], "41 °C");
     assert_eq!(finding.problem, None);

@@ -714,6 +714,20 @@ fn whatever_happens_in_whatever_order_a_test_ends_once_and_leaves_nothing_on() {
 }
 
 #[test]
+fn a_machine_without_a_sensor_neither_passes_nor_fails() {
+    let mut world = World::healthy(plan("machine.sensors").unwrap());
+    let ticket = world.run.ticket.unwrap();
+    let none = Finding {
+        problem: Some(NO_SENSOR),
+        ..Finding::default()
+    };
+    world.tell(&Event::Probed(ticket, none));
+    let outcome = world.run.outcome().unwrap();
+    assert_eq!(outcome.verdict, Verdict::Skipped);
+    assert_eq!(outcome.problem, "test.no-sensor");
+}
+
+#[test]
 fn figures_of_a_talkative_device_stay_within_bounds() {
     let mut world = World::healthy(plan("machine.sensors").unwrap());
     let ticket = world.run.ticket.unwrap();

@@ -16,6 +16,9 @@ const NAME_BYTES_MAX: usize = 128;
 /// The test that sends a heartbeat, and the one of the glass.
 const LINE_TEST: &str = "machine.network";
 const GLASS_TEST: &str = "glass.screen";
+/// The machine has no such sensor. Releases before this code said `passed` there: without this
+/// exception each of them would take back the release that tells the truth.
+const NO_SENSOR: &str = "test.no-sensor";
 /// Bit of a device that is touched where it shows (`INPUT_PROP_DIRECT`, linux/input-event-codes.h).
 const PROPERTY_DIRECT: u64 = 1 << 1;
 /// Problems of what a printer uses up and what people leave behind in it (problem codes of the drivers).
@@ -41,6 +44,9 @@ pub struct Health {
     pub passed: BTreeSet<String>,
     /// Tests that failed, with their problem codes.
     pub failed: BTreeMap<String, String>,
+    /// Tests of a sensor that the machine says it has not.
+    #[serde(default)]
+    pub absent: BTreeSet<String>,
 }
 
 /// What a release took away.
@@ -120,6 +126,11 @@ impl Health {
         let is_passed = match outcome.verdict.as_str() {
             "passed" => true,
             "failed" => false,
+            _ if outcome.problem == NO_SENSOR => {
+                let name = format!("{}/{}", outcome.device, outcome.test);
+                self.absent.insert(name);
+                return;
+            }
             _ => return,
         };
         if outcome.test == LINE_TEST {
@@ -152,7 +163,7 @@ impl Health {
         }
         for test in &self.passed {
             if !after.passed.contains(test) {
-                if after.asks_for_people(test) {
+                if after.asks_for_people(test) || after.absent.contains(test) {
                     continue;
                 }
                 let problem = after.failed.get(test).filter(|problem| !problem.is_empty());
@@ -253,6 +264,21 @@ mod tests {
             &[PRINTER, ("", "glass.screen", "failed")],
             Some("update.not-painted"),
         );
+    }
+
+    #[test]
+    fn a_sensor_that_the_machine_never_had_is_not_lost() {
+        let before = health(&[("", "machine.sensors", "passed")]);
+        let not_run = health(&[("", "machine.sensors", "skipped")]);
+        let compared = before.compare(&not_run, true);
+        let code = compared.err().map(|lost| lost.code());
+        assert_eq!(code, Some("update.device-lost"));
+        let test = json!({"test": "machine.sensors", "device": "", "verdict": "skipped",
+            "problem": "test.no-sensor"});
+        let told = json!({"is_terminal_running": true, "tests": [test]});
+        let mut after = Health::parse(told.to_string().as_bytes()).unwrap();
+        after.touch_devices = 1;
+        assert_eq!(before.compare(&after, true), Ok(()));
     }
 
     #[test]
