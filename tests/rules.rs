@@ -345,6 +345,42 @@ fn every_problem_is_explained_and_every_explanation_is_used() {
     }
 }
 
+/// Characters that only simplified Chinese has, of those that GB 2312 knows.
+const SIMPLIFIED: &str = include_str!("simplified.txt");
+
+#[test]
+fn every_problem_has_a_remedy_in_each_language_and_no_text_mixes_the_scripts() {
+    use kiosk_app::words::Lang;
+    let simplified: BTreeSet<char> = SIMPLIFIED
+        .chars()
+        .filter(|one| !one.is_whitespace())
+        .collect();
+    let check = |what: &str, text: &str| {
+        let wrong: String = text
+            .chars()
+            .filter(|one| simplified.contains(one))
+            .collect();
+        assert!(wrong.is_empty(), "{what} has {wrong} in {text}");
+    };
+    let is_chinese = |one: char| ('\u{4e00}'..='\u{9fff}').contains(&one);
+    for code in kiosk_app::problem::codes() {
+        let problem = kiosk_app::problem::get(code);
+        for lang in Lang::ALL {
+            let remedy = problem.remedy(lang);
+            assert!(!remedy.is_empty(), "{code} has no remedy in {lang:?}");
+            let has_chinese = remedy.chars().any(is_chinese);
+            assert_eq!(has_chinese, lang != Lang::En, "{code}: {remedy}");
+        }
+        check(code, problem.remedy(Lang::ZhHant));
+        check(code, problem.title(Lang::ZhHant));
+        check(code, problem.advice(Lang::ZhHant));
+        check(code, problem.notice(Lang::ZhHant));
+    }
+    for key in kiosk_app::words::keys(Lang::ZhHant) {
+        check(key, kiosk_app::words::text(Lang::ZhHant, key));
+    }
+}
+
 #[test]
 fn every_problem_of_the_updater_is_in_its_list_and_has_words() {
     let listed: BTreeSet<&str> = kiosk_update::codes::CODES.iter().copied().collect();

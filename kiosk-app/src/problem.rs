@@ -18,8 +18,12 @@ pub struct Problem {
     pub action: String,
     /// Name of the picture on the problem page.
     pub picture: String,
-    /// What the technician does, in Chinese.
+    /// What the technician does, in simplified Chinese: the language of the terminal window.
     pub technician: String,
+    #[serde(rename = "technician-zh-Hant")]
+    technician_zh_hant: String,
+    #[serde(rename = "technician-en")]
+    technician_en: String,
     /// Simplified Chinese.
     #[serde(rename = "zh-Hans")]
     zh_hans: Words,
@@ -51,6 +55,15 @@ impl Problem {
     /// One plain sentence.
     pub fn title(&self, lang: Lang) -> &str {
         &self.words(lang).title
+    }
+
+    /// What the technician does.
+    pub fn remedy(&self, lang: Lang) -> &str {
+        match lang {
+            Lang::ZhHans => &self.technician,
+            Lang::ZhHant => &self.technician_zh_hant,
+            Lang::En => &self.technician_en,
+        }
     }
 
     /// What the citizen does now.

@@ -68,14 +68,9 @@ pub(super) fn sentence(code: &str, lang: Lang) -> String {
     format!("{} [{code}]", problem::get(code).title(lang))
 }
 
-/// What the technician does about a problem. The table has it in Chinese; in another language the
-/// visitor's advice stands for it.
+/// What the technician does about a problem.
 pub(crate) fn remedy(code: &str, lang: Lang) -> String {
-    let problem = problem::get(code);
-    match lang {
-        Lang::ZhHans | Lang::ZhHant => problem.technician.clone(),
-        Lang::En => problem.advice(lang).to_owned(),
-    }
+    problem::get(code).remedy(lang).to_owned()
 }
 
 /// A row of a name and a value.
