@@ -1068,16 +1068,25 @@ fn a_row_of_tests_goes_on_while_they_pass_and_an_outcome_leads_to_its_ticket() {
     let mut stage = enter(Role::Technician);
     stage.choose("topic:tests");
     let (ticket, _) = asked(&mut stage);
-    let rows = ["memory", "store", "disk"].map(|part| format!("test:machine.{part}:"));
+    let parts = ["memory", "store", "clock", "sensors", "disk"];
+    let rows = parts.map(|part| format!("test:machine.{part}:"));
     let mut found = facts(&rows.each_ref().map(String::as_str));
     if let Found::Facts(page) = &mut found {
-        // This one has passed today.
-        page.sections[0].rows[1].mark = Mark::Good;
+        // The second has passed today; for the third there is nothing in the machine.
+        let marks = [Mark::Unknown, Mark::Good, Mark::None, Mark::Bad, Mark::Bad];
+        for (row, mark) in page.sections[0].rows.iter_mut().zip(marks) {
+            row.mark = mark;
+        }
     }
     answer(&mut stage, ticket, found);
     stage.choose("act:test-rest");
     looked(&mut stage, None);
     assert_eq!(recorded(&stage), Some(Verdict::Passed));
+    let sensors = kiosk_app::words::text(Lang::ZhHans, "machine.sensors");
+    assert_eq!(page(&stage).title, sensors);
+    keep(&mut stage, None);
+    looked(&mut stage, Some("test.no-sensor"));
+    assert_eq!(recorded(&stage), Some(Verdict::Skipped));
     let shown = page(&stage);
     let disk = kiosk_app::words::text(Lang::ZhHans, "machine.disk");
     assert_eq!((shown.name.as_str(), shown.title.as_str()), ("test", disk));

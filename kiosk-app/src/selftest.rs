@@ -23,6 +23,7 @@ pub(crate) mod step;
 
 pub use exam::{Exam, Wanted};
 pub use plan::{plan, plans, plans_for};
+pub(crate) use run::NO_SENSOR;
 pub use run::{Run, figure_name, figure_value};
 
 /// How a test ended.

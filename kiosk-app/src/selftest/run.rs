@@ -22,7 +22,7 @@ use crate::words::{Lang, text};
 
 /// The machine has nothing that could be measured: neither good nor bad, so nobody may read it as
 /// either.
-pub(super) const NO_SENSOR: &str = "test.no-sensor";
+pub(crate) const NO_SENSOR: &str = "test.no-sensor";
 /// How codes of tests begin; no case number does.
 const CODE_START: &str = "KT-";
 /// Letters and digits that nobody confuses; 32 of them.

@@ -121,7 +121,7 @@ fn act(lang: Lang, key: &str, button: Button) -> Choice {
 
 /// All tests that have not passed, one after another; `None` where there is none.
 fn test_rest(tests: &[TestLine], lang: Lang) -> Option<Choice> {
-    let count = tests.iter().filter(|test| test.verdict != "passed").count();
+    let count = tests.iter().filter(|test| test.is_left()).count();
     let count = (count > 0).then(|| count.to_string())?;
     Some(Choice {
         detail: fill(lang, "staff.tests-left", &[("count", &count)]),
@@ -163,6 +163,7 @@ fn mark_of(verdict: &str) -> Mark {
         "passed" => Mark::Good,
         "failed" => Mark::Bad,
         "skipped" | "canceled" => Mark::Caution,
+        "not-applicable" => Mark::None,
         _ => Mark::Unknown,
     }
 }

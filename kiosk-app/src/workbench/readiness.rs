@@ -44,6 +44,8 @@ const PAGES_MAX: usize = 12;
 const FILE_BYTES_MAX: u64 = 2 << 30;
 /// Most files of item packages that are digested.
 const FILES_MAX: usize = 10_000;
+/// The verdict of a test for which the machine has no part.
+const NOT_APPLICABLE: &str = "not-applicable";
 /// Version of the JSON.
 const FORMAT: u32 = 1;
 const TEMPLATE: &str = include_str!("../../documents/templates/readiness.typ");
@@ -150,7 +152,8 @@ pub struct TestLine {
     pub test: String,
     /// Of which device; empty for the machine.
     pub device: String,
-    /// `passed`, `failed`, `skipped`, `canceled` or `not-run`.
+    /// `passed`, `failed`, `skipped`, `canceled`, `not-run`, or `not-applicable` where the machine has
+    /// nothing that could be tested.
     pub verdict: &'static str,
     /// Problem code; may be empty.
     pub problem: String,
@@ -160,6 +163,18 @@ pub struct TestLine {
     pub by: String,
     /// When; may be empty.
     pub at: String,
+}
+
+impl TestLine {
+    /// True where there is something to test.
+    pub(super) fn is_applicable(&self) -> bool {
+        self.verdict != NOT_APPLICABLE
+    }
+
+    /// True where somebody still has to test.
+    pub(super) fn is_left(&self) -> bool {
+        self.verdict != "passed" && self.is_applicable()
+    }
 }
 
 #[derive(Serialize)]
@@ -374,7 +389,11 @@ fn test_line(test: &str, device: &str, record: Option<&TestRecord>) -> TestLine 
     TestLine {
         test: test.to_owned(),
         device: device.to_owned(),
-        verdict: record.verdict.word(),
+        verdict: if record.problem == selftest::NO_SENSOR {
+            NOT_APPLICABLE
+        } else {
+            record.verdict.word()
+        },
         problem: record.problem.clone(),
         figures: record.figures.clone(),
         by: record.by.clone(),
@@ -629,6 +648,7 @@ pub(super) fn verdict_key(verdict: &str) -> &'static str {
         "failed" => "bench.failed",
         "skipped" => "bench.skipped",
         "canceled" => "bench.canceled",
+        NOT_APPLICABLE => "bench.not-applicable",
         _ => "bench.not-run",
     }
 }
@@ -650,6 +670,21 @@ mod tests {
             took_ms: 1,
             ticket: None,
         }
+    }
+
+    #[test]
+    fn what_the_machine_has_not_is_no_test_that_is_left() {
+        let mut none = record("machine.sensors", "", 60);
+        none.verdict = Verdict::Skipped;
+        none.problem = "test.skipped".to_owned();
+        assert!(test_line("machine.sensors", "", Some(&none)).is_left());
+        none.problem = "test.no-sensor".to_owned();
+        let line = test_line("machine.sensors", "", Some(&none));
+        assert!(!line.is_left() && !line.is_applicable());
+        assert_eq!(count(std::slice::from_ref(&line)), [0, 0, 0]);
+        let row = test_row(&line, Lang::ZhHans);
+        assert_eq!(row[1], "不用测");
+        assert!(row[2].as_str().unwrap().contains("没有温度传感器"));
     }
 
     #[test]

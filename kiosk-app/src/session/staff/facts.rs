@@ -116,7 +116,8 @@ impl FactsPage {
     pub(super) fn tests_to_pass(&self) -> VecDeque<(String, String)> {
         let sections = self.facts.iter().flat_map(|facts| &facts.sections);
         let rows = sections.flat_map(|section| &section.rows);
-        rows.filter(|row| row.mark != Mark::Good)
+        // A row without a mark has nothing that could be tested.
+        rows.filter(|row| !matches!(row.mark, Mark::Good | Mark::None))
             .filter_map(|row| match Id::parse(&row.id) {
                 Some(Id::Test { plan, device }) => Some((plan, device)),
                 _ => None,

@@ -397,6 +397,7 @@ impl Mode {
         hand.is_active = true;
         let verdict = outcome.verdict;
         let has_passed = verdict == Verdict::Passed;
+        let is_nothing = outcome.problem == selftest::NO_SENSOR;
         if has_passed || verdict == Verdict::Failed {
             keep(
                 &mut hand.standing,
@@ -410,7 +411,7 @@ impl Mode {
         let before = self.outcomes.insert(key, outcome.clone());
         match testing.after {
             After::DailyCheck => self.daily_tested(verdict, hand),
-            After::Others(rest) if has_passed && kept_by.is_some() => {
+            After::Others(rest) if (has_passed || is_nothing) && kept_by.is_some() => {
                 self.test_first_of(rest, hand);
             }
             after @ (After::Others(_) | After::Nothing) => {

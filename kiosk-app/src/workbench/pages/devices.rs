@@ -869,7 +869,7 @@ fn ticket_key(state: TicketState) -> &'static str {
 pub(super) fn not_passed(tests: &[TestLine], devices: &Report, lang: Lang) -> Option<StaffSection> {
     let rows = tests
         .iter()
-        .filter(|test| test.verdict != "passed")
+        .filter(|test| test.is_left())
         .map(|test| test_row(test, devices, lang))
         .collect();
     section(lang, "bench.still-to-test", rows)

@@ -215,16 +215,13 @@ impl Bench {
             "bench.not-ready"
         };
         let passed = tests.iter().filter(|test| test.verdict == "passed").count();
+        let applicable = tests.iter().filter(|test| test.is_applicable()).count();
         let summary = vec![
             StaffRow {
                 mark: mark_if(is_ready),
                 ..named(lang, "bench.verdict", text(lang, key))
             },
-            named(
-                lang,
-                "bench.passed-of",
-                format!("{passed} / {}", tests.len()),
-            ),
+            named(lang, "bench.passed-of", format!("{passed} / {applicable}")),
         ];
         let mut page = facts([
             section(lang, "bench.readiness", summary),
