@@ -4,7 +4,7 @@
 # A technician's visit, as pictures: make technician-demo
 # An administrator's day with three terminals: make update-demo
 # Proofs: make kill-loop N=1000, make power-loss ROUNDS=n, make simulate SEED=n DAYS=30
-# Packages: make deb, make package-test
+# Packages: make deb, make package-test, make reproducible
 # Others: make bench, make release, make fuzz SECONDS=n, make lab, make golden, make clean-demo
 
 SHELL := /bin/bash
@@ -29,7 +29,7 @@ ROUNDS ?= 500
 SEED ?= 1
 DAYS ?= 30
 
-.PHONY: demo technician-demo update-demo test packages toolchain check-format check-lints check-tests check-docs check-rules check-packaging deb package-test kill-loop power-loss simulate bench bench-peers release fuzz fuzz-these fuzz-keep lab golden clean-demo
+.PHONY: demo technician-demo update-demo test packages toolchain check-format check-lints check-tests check-docs check-rules check-packaging deb reproducible package-test kill-loop power-loss simulate bench bench-peers release fuzz fuzz-these fuzz-keep lab golden clean-demo
 
 demo: packages toolchain
 	$(CARGO) build --locked -p kiosk-demo
@@ -125,8 +125,12 @@ bench-peers: packages toolchain
 
 # The Debian packages of a release, each with its bill of materials, in target/deb.
 deb: packages toolchain
-	$(CARGO) build --locked --release -p kiosk-app -p kiosk-admin -p kiosk-update --bins
+	CARGO="$(CARGO)" packaging/deb/compile.sh --target "$(TARGET)"
 	packaging/deb/build.sh --binaries "$(TARGET)/release" --out target/deb
+
+# Whether the same commit makes the same packages wherever it is compiled; two release builds.
+reproducible: packages toolchain
+	CARGO="$(CARGO)" packaging/deb/twice.sh --target "$(TARGET)"
 
 # Install, start, upgrade, downgrade, remove and purge in a clean Debian under its own service manager.
 # Needs root and, for the clean Debian, a mirror; the programs are the development build's.
