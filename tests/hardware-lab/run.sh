@@ -143,6 +143,16 @@ fi
 
 # --- the cases: one program, the libraries it and its tools load, as an archive on a disk ----------
 "$cargo" build --locked --manifest-path "$root/Cargo.toml" -p kiosk-hardware-lab --bin lab-guest
+# The terminal itself, for its guided tests. The packages are those of `make test`, so that nothing is
+# compiled twice; the shortest part of the lab does without.
+case $arguments in
+*--smoke*) terminal= ;;
+*)
+    terminal=${CARGO_TARGET_DIR:-$root/target}/debug/kiosk
+    "$cargo" build --locked --manifest-path "$root/Cargo.toml" -p kiosk-app -p kiosk-admin \
+        -p kiosk-update -p central-platform -p kiosk-emulators --bins
+    ;;
+esac
 stage=$lab/disk
 rm -rf "$stage"
 mkdir -p "$stage/lab" "$stage/etc/udev/rules.d" "$stage/etc/alsa" "$stage/usr/share" "$stage/lib"
@@ -159,6 +169,10 @@ copy_program() {
             *) mkdir -p "$stage/usr/lib/x86_64-linux-gnu"; cp -L "$library" "$stage/usr/lib/x86_64-linux-gnu/$name" ;;
             esac
         done
+}
+[ -z "$terminal" ] || {
+    copy_program "$terminal" /lab/kiosk
+    strip -s "$stage/lab/kiosk"
 }
 copy_program "$stage/lab/lab-guest" /lab/lab-guest.libraries
 rm "$stage/lab/lab-guest.libraries"

@@ -5,6 +5,7 @@ use crate::case::Case;
 mod auxiliaries;
 mod camera;
 mod card;
+mod guided;
 mod printer;
 mod scanner;
 mod supervision;
@@ -129,6 +130,12 @@ pub(crate) const ALL: &[Case] = &[
         "a_signature_is_where_it_was_drawn",
         60,
         auxiliaries::signature,
+    ),
+    // Most of it is the minute that the test waits for a pen which never touches.
+    Case::new(
+        "the_guided_test_of_a_pad_passes_fails_by_name_and_mends_its_ticket",
+        420,
+        guided::signature_pad,
     ),
     Case::new("the_volume_that_was_set_is_told", 60, auxiliaries::volume),
 ];
