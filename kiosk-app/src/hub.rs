@@ -899,8 +899,7 @@ fn drawn(ticket: Ticket, event: &signature_pad::Event, stroke: &mut Stroke) -> O
         }
     };
     stroke.points = stroke.points.saturating_add(1);
-    let is_inside = |share: f32| (0.0..=1.0).contains(&share);
-    stroke.is_outside |= !is_inside(point.x()) || !is_inside(point.y());
+    stroke.is_outside |= point.is_outside();
     None
 }
 

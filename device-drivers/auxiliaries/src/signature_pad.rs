@@ -54,22 +54,31 @@ pub enum Event {
 
 /// Where the pen is and how hard it presses.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PenPoint(Sensitive<[f32; 3]>);
+pub struct PenPoint {
+    place: Sensitive<[f32; 3]>,
+    is_outside: bool,
+}
 
 impl PenPoint {
     /// From the left edge, 0, to the right one, 1.
     pub fn x(&self) -> f32 {
-        self.0.expose()[0]
+        self.place.expose()[0]
     }
 
     /// From the upper edge, 0, to the lower one, 1.
     pub fn y(&self) -> f32 {
-        self.0.expose()[1]
+        self.place.expose()[1]
     }
 
     /// From 0 to 1; always 1 on a pad that does not tell.
     pub fn pressure(&self) -> f32 {
-        self.0.expose()[2]
+        self.place.expose()[2]
+    }
+
+    /// True when the pad has told a place beyond its own ends, which `x` and `y` do not show: it is
+    /// broken, or not the device that it says.
+    pub fn is_outside(&self) -> bool {
+        self.is_outside
     }
 }
 
@@ -259,6 +268,14 @@ impl Range {
         self.maximum > self.minimum
     }
 
+    /// True for a value that lies clearly beyond the ends. Chosen: a fiftieth of the range may be the
+    /// rim of a pad, on which pens slip.
+    fn is_beyond(self, value: i32) -> bool {
+        let (minimum, maximum) = (i64::from(self.minimum), i64::from(self.maximum));
+        let rim = (maximum - minimum) / 50;
+        !(minimum - rim..=maximum + rim).contains(&i64::from(value))
+    }
+
     /// Where `value` lies between the ends, 0 to 1.
     #[expect(
         clippy::cast_possible_truncation,
@@ -385,11 +402,14 @@ impl Pen {
             .axes
             .pressure
             .map_or(1.0, |range| range.fraction(self.pressure));
-        PenPoint(Sensitive::new([
-            self.axes.x.fraction(self.x),
-            self.axes.y.fraction(self.y),
-            pressure,
-        ]))
+        PenPoint {
+            place: Sensitive::new([
+                self.axes.x.fraction(self.x),
+                self.axes.y.fraction(self.y),
+                pressure,
+            ]),
+            is_outside: self.axes.x.is_beyond(self.x) || self.axes.y.is_beyond(self.y),
+        }
     }
 }
 
@@ -553,6 +573,26 @@ mod tests {
             maximum: i32::MAX,
         };
         assert!((widest.fraction(0) - 0.5).abs() < 0.001);
+        assert!(!widest.is_beyond(i32::MIN) && !widest.is_beyond(i32::MAX));
+    }
+
+    #[test]
+    fn a_place_beyond_the_pad_is_told_and_its_rim_is_not() {
+        for (x, is_outside) in [
+            (0, false),
+            (-200, false),
+            (10_200, false),
+            (-201, true),
+            (20_000, true),
+        ] {
+            let mut pen = Pen::new(AXES, Start { x, ..CORNER });
+            pen.feed(EV_KEY, BTN_TOUCH, 1);
+            let Some(Event::Down(point)) = pen.feed(EV_SYN, SYN_REPORT, 0) else {
+                panic!("the pen is down");
+            };
+            assert_eq!(point.is_outside(), is_outside, "{x}");
+            assert!((0.0..=1.0).contains(&point.x()));
+        }
     }
 
     #[test]
@@ -562,7 +602,10 @@ mod tests {
         pen.feed(EV_ABS, ABS_X, 1234);
         pen.feed(EV_KEY, BTN_TOUCH, 1);
         let event = pen.feed(EV_SYN, SYN_REPORT, 0).unwrap();
-        assert_eq!(format!("{event:?}"), "Down(PenPoint(<redacted>))");
+        assert_eq!(
+            format!("{event:?}"),
+            "Down(PenPoint { place: <redacted>, is_outside: false })"
+        );
         let shown = format!("{pen:?} {start:?}");
         assert!(!shown.contains("1234"), "{shown}");
     }

@@ -41,16 +41,22 @@ enum Hand {
     Writes,
     /// Moves above the surface: positions come, contact does not.
     Hovers,
+    /// Writes on a surface that is twice as large as the pad says.
+    Overreaches,
 }
 
 impl Hand {
     fn draw(self, pen: &mut VirtualInput) -> anyhow::Result<()> {
         let pressure = match self {
-            Self::Writes => PEN_MAX / 2,
+            Self::Writes | Self::Overreaches => PEN_MAX / 2,
             Self::Hovers => 0,
         };
+        let width = match self {
+            Self::Writes | Self::Hovers => PEN_MAX,
+            Self::Overreaches => 2 * PEN_MAX,
+        };
         for step in 0..=POINTS {
-            let x = step * PEN_MAX / POINTS;
+            let x = step * width / POINTS;
             pen.pen_at(x, PEN_MAX - step * PEN_MAX / POINTS, pressure)?;
             thread::park_timeout(PEN_INTERVAL);
         }
@@ -183,6 +189,7 @@ pub(crate) fn signature_pad() -> Outcome {
     ensure!(place.audited("ticket.opened")? == 0, "a ticket of nothing");
     let faults = [
         (Hand::Writes, true, "[device.gone]"),
+        (Hand::Overreaches, false, "[test.outside-pad]"),
         (Hand::Hovers, false, "[test.no-stroke]"),
     ];
     for (hand, is_pulled, code) in faults {
