@@ -25,7 +25,7 @@ const LEVEL: i32 = 19;
 /// First bytes of a list, with the layout.
 const MAGIC: &[u8; 8] = b"KIOSKIX1";
 /// Bytes of one chunk in the list: hash, size, packed size.
-pub(super) const CHUNK_ENTRY_BYTES: usize = 40;
+const CHUNK_ENTRY_BYTES: usize = 40;
 
 /// A piece of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Chunk {
     }
 
     /// Its entry in a list.
-    pub(super) fn to_bytes(self) -> [u8; CHUNK_ENTRY_BYTES] {
+    fn to_bytes(self) -> [u8; CHUNK_ENTRY_BYTES] {
         let mut bytes = [0; CHUNK_ENTRY_BYTES];
         bytes[..32].copy_from_slice(&self.sha256.0);
         bytes[32..36].copy_from_slice(&self.size.to_le_bytes());
@@ -115,17 +115,9 @@ impl Index {
         }
         let mut files = Vec::new();
         for _ in 0..count {
-            let path = number(&mut rest)?;
-            let path = str::from_utf8(taken(&mut rest, path)?).map_err(|_| IndexError)?;
-            let chunks = number(&mut rest)?;
-            let length = chunks.checked_mul(CHUNK_ENTRY_BYTES).ok_or(IndexError)?;
-            let chunks = taken(&mut rest, length)?
-                .chunks_exact(CHUNK_ENTRY_BYTES)
-                .map(chunk)
-                .collect::<Result<_, _>>()?;
             files.push(Chunks {
-                path: path.to_owned(),
-                chunks,
+                path: taken_path(&mut rest)?,
+                chunks: taken_chunks(&mut rest)?,
             });
         }
         rest.is_empty().then_some(Self { files }).ok_or(IndexError)
@@ -136,12 +128,8 @@ impl Index {
         let mut bytes = MAGIC.to_vec();
         put(&mut bytes, self.files.len());
         for file in &self.files {
-            put(&mut bytes, file.path.len());
-            bytes.extend_from_slice(file.path.as_bytes());
-            put(&mut bytes, file.chunks.len());
-            for chunk in &file.chunks {
-                bytes.extend_from_slice(&chunk.to_bytes());
-            }
+            put_path(&mut bytes, &file.path);
+            put_chunks(&mut bytes, &file.chunks);
         }
         bytes
     }
@@ -167,6 +155,32 @@ pub(super) fn put(bytes: &mut Vec<u8>, count: usize) {
     bytes.extend_from_slice(&count.to_le_bytes());
 }
 
+pub(super) fn put_path(bytes: &mut Vec<u8>, path: &str) {
+    put(bytes, path.len());
+    bytes.extend_from_slice(path.as_bytes());
+}
+
+pub(super) fn put_chunks(bytes: &mut Vec<u8>, chunks: &[Chunk]) {
+    put(bytes, chunks.len());
+    for chunk in chunks {
+        bytes.extend_from_slice(&chunk.to_bytes());
+    }
+}
+
+pub(super) fn taken_path(rest: &mut &[u8]) -> Result<String, IndexError> {
+    let length = number(rest)?;
+    let path = str::from_utf8(taken(rest, length)?).map_err(|_| IndexError)?;
+    Ok(path.to_owned())
+}
+
+pub(super) fn taken_chunks(rest: &mut &[u8]) -> Result<Vec<Chunk>, IndexError> {
+    let length = number(rest)?
+        .checked_mul(CHUNK_ENTRY_BYTES)
+        .ok_or(IndexError)?;
+    let entries = taken(rest, length)?.chunks_exact(CHUNK_ENTRY_BYTES);
+    entries.map(chunk).collect()
+}
+
 pub(super) fn taken<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], IndexError> {
     let (first, last) = rest.split_at_checked(length).ok_or(IndexError)?;
     *rest = last;
@@ -179,7 +193,7 @@ pub(super) fn number(rest: &mut &[u8]) -> Result<usize, IndexError> {
     usize::try_from(u32::from_le_bytes(*first)).map_err(|_| IndexError)
 }
 
-pub(super) fn chunk(entry: &[u8]) -> Result<Chunk, IndexError> {
+fn chunk(entry: &[u8]) -> Result<Chunk, IndexError> {
     let (hash, rest) = entry.split_first_chunk::<32>().ok_or(IndexError)?;
     let (size, packed) = rest.split_first_chunk::<4>().ok_or(IndexError)?;
     let packed = packed.first_chunk::<4>().ok_or(IndexError)?;

@@ -9,7 +9,8 @@
 use std::io::{self, BufReader, Read, Seek};
 
 use super::index::{
-    CHUNK_ENTRY_BYTES, Chunk, INDEX_BYTES_MAX, IndexError, chunk, number, put, taken,
+    Chunk, INDEX_BYTES_MAX, IndexError, number, put, put_chunks, put_path, taken, taken_chunks,
+    taken_path,
 };
 use crate::manifest::{FILES_MAX, Release, Sha256};
 
@@ -72,18 +73,13 @@ impl Patches {
         }
         let mut patches = Vec::new();
         for _ in 0..count {
-            let path = number(&mut rest)?;
-            let path = str::from_utf8(taken(&mut rest, path)?).map_err(|_| IndexError)?;
+            let path = taken_path(&mut rest)?;
             let from = taken(&mut rest, HASH_BYTES)?;
             let from = from.first_chunk().ok_or(IndexError)?;
-            let length = number(&mut rest)?
-                .checked_mul(CHUNK_ENTRY_BYTES)
-                .ok_or(IndexError)?;
-            let chunks = taken(&mut rest, length)?.chunks_exact(CHUNK_ENTRY_BYTES);
             patches.push(Patch {
-                path: path.to_owned(),
+                path,
                 from: Sha256(*from),
-                chunks: chunks.map(chunk).collect::<Result<_, _>>()?,
+                chunks: taken_chunks(&mut rest)?,
             });
         }
         rest.is_empty()
@@ -96,13 +92,9 @@ impl Patches {
         let mut bytes = MAGIC.to_vec();
         put(&mut bytes, self.patches.len());
         for patch in &self.patches {
-            put(&mut bytes, patch.path.len());
-            bytes.extend_from_slice(patch.path.as_bytes());
+            put_path(&mut bytes, &patch.path);
             bytes.extend_from_slice(&patch.from.0);
-            put(&mut bytes, patch.chunks.len());
-            for chunk in &patch.chunks {
-                bytes.extend_from_slice(&chunk.to_bytes());
-            }
+            put_chunks(&mut bytes, &patch.chunks);
         }
         bytes
     }
