@@ -102,9 +102,8 @@ pub(crate) fn take(world: &World, part: &[u8], now: Timestamp) -> Result<Value, 
             world
                 .store()
                 .accept_carried(&manifest.terminal, &submitted, &contents, now)?;
-        let (terminal, times) = (&manifest.terminal, (now, clock::now()));
-        let traces = &world.traces;
-        traces.note(terminal, &submitted, &verdict, Road::Bundle, times);
+        let (terminal, traces) = (&manifest.terminal, &world.traces);
+        traces.note(terminal, &submitted, &verdict, Road::Bundle, now);
         let result = TransactionResult {
             id: submitted.id,
             verdict,

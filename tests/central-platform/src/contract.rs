@@ -20,7 +20,7 @@ use crate::platform::World;
 use crate::problem::{Problem, parse};
 use crate::store::{NewUpload, Road, Upload};
 use crate::switches::Fault;
-use crate::{Accepted, Config, Content, PlatformError, carried, clock, show, tickets, uploads};
+use crate::{Accepted, Config, Content, PlatformError, carried, show, tickets, uploads};
 
 /// Results that the fault `too-many-results` adds.
 const SURPLUS_RESULTS: usize = 1000;
@@ -220,11 +220,10 @@ impl Contract {
             Road::Network,
             now,
         )?;
-        let times = (now, clock::now());
         for (submitted, result) in batch.transactions.iter().zip(&results) {
             let (terminal, verdict) = (&batch.terminal, &result.verdict);
             let traces = &self.world.traces;
-            traces.note(terminal, submitted, verdict, Road::Network, times);
+            traces.note(terminal, submitted, verdict, Road::Network, now);
         }
         Ok(BatchAnswer {
             results: spoiled(results, fault),

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     Collector, Part, SERVICE, Sent, TERMINAL_SERVICE, attribute, nanoseconds, resource, scope,
 };
+use crate::clock;
 use crate::messages::{Transaction, Verdict};
 use crate::outbound::Turn;
 use crate::store::Road;
@@ -65,14 +66,14 @@ impl Traces {
         }
     }
 
-    /// Notes that a transaction came and what was answered.
+    /// Notes that a transaction came and what is answered now.
     pub(crate) fn note(
         &self,
         terminal: &str,
         submitted: &Transaction,
         verdict: &Verdict,
         road: Road,
-        (arrived_at, answered_at): (Timestamp, Timestamp),
+        arrived_at: Timestamp,
     ) {
         if !self.is_wanted {
             return;
@@ -97,7 +98,7 @@ impl Traces {
             road,
             confirmed_at: submitted.enqueued_at,
             arrived_at,
-            answered_at: answered_at.max(arrived_at),
+            answered_at: clock::now().max(arrived_at),
             result,
             code,
         });
