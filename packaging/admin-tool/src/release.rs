@@ -191,7 +191,7 @@ pub fn add(repository: &Repository, new: &New, now: Timestamp) -> Result<Done, P
     let mut earlier = Vec::new();
     let count = new.patches_from.max(1);
     for version in versions(repository)?.into_iter().rev().take(count) {
-        earlier.push(Earlier::open(repository, version)?);
+        earlier.extend(Earlier::open(repository, version)?);
     }
     let from = &earlier[..earlier.len().min(new.patches_from)];
     let (patches, words) = patches::make(repository, from, (&release, &index), &new.tree)?;

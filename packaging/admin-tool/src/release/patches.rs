@@ -29,18 +29,24 @@ pub(super) struct Earlier {
 }
 
 impl Earlier {
-    /// A release that was signed.
-    pub(super) fn open(repository: &Repository, version: Version) -> Result<Self, PublishError> {
-        let kept = |name: &str| repository.kept(name)?.ok_or(PublishError::None);
-        let release = Release::parse(&kept(&kept_name(version))?)?;
-        let index = Index::parse(&kept(&index_name(version))?)?;
+    /// A release that was signed; `None` where it was not kept whole.
+    pub(super) fn open(
+        repository: &Repository,
+        version: Version,
+    ) -> Result<Option<Self>, PublishError> {
+        let release = repository.kept(&kept_name(version))?;
+        let index = repository.kept(&index_name(version))?;
+        let (Some(release), Some(index)) = (release, index) else {
+            return Ok(None);
+        };
+        let (release, index) = (Release::parse(&release)?, Index::parse(&index)?);
         let had = index.chunks().map(|chunk| chunk.sha256).collect();
-        Ok(Self {
+        Ok(Some(Self {
             version,
             release,
             index,
             had,
-        })
+        }))
     }
 
     /// Its file of this path with the chunks of it, if it has one.
@@ -50,19 +56,20 @@ impl Earlier {
         Some((entry, &file.chunks))
     }
 
-    /// Bytes of these chunks that a terminal with it does not have.
-    fn missing_bytes(&self, chunks: &[Chunk]) -> u64 {
-        let mut seen = self.had.clone();
-        let missing = chunks.iter().filter(|chunk| seen.insert(chunk.sha256));
+    /// Bytes of these chunks that a terminal with it does not have; those in `seen` count no more.
+    fn missing_bytes(&self, chunks: &[Chunk], seen: &mut BTreeSet<Sha256>) -> u64 {
+        let missing = chunks
+            .iter()
+            .filter(|chunk| !self.had.contains(&chunk.sha256) && seen.insert(chunk.sha256));
         missing.map(|chunk| u64::from(chunk.packed)).sum()
     }
 
     /// What a terminal with it fetches, in words.
     pub(super) fn load(&self, index: &Index, patches: &Patches) -> String {
-        let mut bytes = 0;
-        let mut saved = 0;
+        let (mut bytes, mut saved) = (0, 0);
+        let mut seen = BTreeSet::new();
         for file in &index.files {
-            let missing = self.missing_bytes(&file.chunks);
+            let missing = self.missing_bytes(&file.chunks, &mut seen);
             let patch = self.file(&file.path).and_then(|(old, _)| {
                 let mut patches = patches.patches.iter();
                 patches.find(|patch| patch.path == file.path && patch.from == old.sha256)
@@ -96,7 +103,7 @@ pub(super) fn make(
                 continue;
             };
             let is_made = |patch: &Patch| patch.path == entry.path && patch.from == old.sha256;
-            let saved = before.missing_bytes(&file.chunks);
+            let saved = before.missing_bytes(&file.chunks, &mut BTreeSet::new());
             if saved < SAVED_BYTES_MIN
                 || old.size.max(entry.size) > FILE_BYTES_MAX
                 || all.patches.iter().any(is_made)
