@@ -19,10 +19,16 @@ done
 mkdir -p "$target"
 target=$(cd "$target" && pwd)
 home=${CARGO_HOME:-$HOME/.cargo}
+case $home$root$target in
+*[[:space:]]*)
+    echo "compile.sh: a path with a space cannot be mapped away; compile elsewhere" >&2
+    exit 2
+    ;;
+esac
 export CARGO_TARGET_DIR=$target
 # The last rule that fits counts, and the output may lie below the source.
 export RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=$home=/cargo --remap-path-prefix=$root=/source --remap-path-prefix=$target=/target"
-# For the libraries in C, which name their files in assertions; there is a rule each for gcc and clang.
+# For the libraries in C, which name their files in assertions.
 export CFLAGS="${CFLAGS:-} -ffile-prefix-map=$home=/cargo -ffile-prefix-map=$root=/source -ffile-prefix-map=$target=/target"
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct)}
 export LC_ALL=C.UTF-8 TZ=UTC
